@@ -100,11 +100,11 @@ func TestCheck(t *testing.T) {
 func TestTag(t *testing.T) {
 	t.Parallel()
 	cases := map[string]string{
-		"main-012":                        "main-012",
-		"feature/new thing-012":           "feature-new-thing-012",
-		"-.x":                             "x",
-		"größe-1":                         "gr--e-1",
-		"日本":                              "",
+		"main-012":                         "main-012",
+		"feature/new thing-012":            "feature-new-thing-012",
+		"-.x":                              "x",
+		"größe-1":                          "gr--e-1",
+		"日本":                               "",
 		strings.Repeat("x/", 100) + "-abc": strings.TrimLeft((strings.Repeat("x-", 100) + "-abc")[76:], "-"),
 	}
 	for in, want := range cases {

@@ -1,0 +1,1 @@
+export { componentsFeature as default } from './feature';

@@ -1,0 +1,38 @@
+import { createBackend } from '@backstage/backend-defaults';
+
+/** Creates the API: every plugin but the one that serves the app. */
+export function createApi() {
+  const backend = createBackend();
+
+  backend.add(import('@backstage/plugin-proxy-backend'));
+
+  backend.add(import('@backstage/plugin-auth-backend'));
+  backend.add(import('@backstage/plugin-auth-backend-module-guest-provider'));
+
+  backend.add(import('@backstage/plugin-permission-backend'));
+  backend.add(
+    import('@backstage/plugin-permission-backend-module-allow-all-policy'),
+  );
+
+  backend.add(import('@backstage/plugin-catalog-backend'));
+  backend.add(
+    import('@backstage/plugin-catalog-backend-module-scaffolder-entity-model'),
+  );
+  backend.add(import('@backstage/plugin-catalog-backend-module-logs'));
+
+  backend.add(import('@backstage/plugin-scaffolder-backend'));
+  backend.add(import('@backstage/plugin-scaffolder-backend-module-github'));
+  backend.add(import('../components'));
+
+  backend.add(import('@backstage/plugin-techdocs-backend'));
+
+  // The PostgreSQL engine steps aside when the database is SQLite.
+  backend.add(import('@backstage/plugin-search-backend'));
+  backend.add(import('@backstage/plugin-search-backend-module-pg'));
+  backend.add(import('@backstage/plugin-search-backend-module-catalog'));
+  backend.add(import('@backstage/plugin-search-backend-module-techdocs'));
+
+  backend.add(import('@backstage/plugin-kubernetes-backend'));
+
+  return backend;
+}

@@ -1,0 +1,2 @@
+export { parseRole, type Role } from './parseRole';
+export { startRole } from './startRole';

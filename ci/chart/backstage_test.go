@@ -133,6 +133,48 @@ integrations:
 	}
 }
 
+// The browser lets the app call the API at another address only if the API names the app's.
+func TestCorsOriginFollowsTheAddressOfTheApp(t *testing.T) {
+	t.Parallel()
+	const address = `{env: [], appConfig: {app: {baseUrl: %q}%s}}`
+	cases := map[string]struct {
+		values string
+		want   any
+	}{
+		"the image's own":       {fmt.Sprintf(address, "http://localhost:8000", ""), nil},
+		"the same with a slash": {fmt.Sprintf(address, "http://localhost:8000/", ""), nil},
+		"another":               {fmt.Sprintf(address, "https://a.example.org", ""), map[string]any{"origin": "https://a.example.org"}},
+		"with port and path":    {fmt.Sprintf(address, "http://a.example.org:30800/portal", ""), map[string]any{"origin": "http://a.example.org:30800"}},
+		"a variable":            {fmt.Sprintf(address, "${BACKSTAGE_BASE_URL}", ""), map[string]any{"origin": "${BACKSTAGE_BASE_URL}"}},
+		"set by hand": {
+			fmt.Sprintf(address, "https://a.example.org", `, backend: {cors: {origin: [x]}}`),
+			map[string]any{"origin": []any{"x"}},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backend := appConfig(t, objects(t, write(t, c.values)))["backend"].(map[string]any)
+			if !reflect.DeepEqual(backend["cors"], c.want) {
+				t.Errorf("backend.cors %v, want %v", backend["cors"], c.want)
+			}
+			if backend["baseUrl"] != "http://localhost:4001" {
+				t.Errorf("backend.baseUrl %v is lost", backend["baseUrl"])
+			}
+		})
+	}
+}
+
+func TestContainerPortsFollowTheConfiguration(t *testing.T) {
+	t.Parallel()
+	objects := objects(t, write(t, `{appConfig: {app: {listen: {port: 8100}}, backend: {listen: {port: 4100}}}}`))
+	for role, want := range map[string]int32{"backend": 4100, "frontend": 8100} {
+		if got := container(t, objects, role).Ports[0].ContainerPort; got != want {
+			t.Errorf("%s on %d, want %d", role, got, want)
+		}
+	}
+}
+
 func appConfig(t *testing.T, objects []runtime.Object) map[string]any {
 	t.Helper()
 	config := map[string]any{}
@@ -287,7 +329,7 @@ func TestServiceAccountHasNoTokenUnlessAsked(t *testing.T) {
 func checkRule(t *testing.T, rule rbacv1.PolicyRule) {
 	t.Helper()
 	for _, verb := range rule.Verbs {
-		if !slices.Contains([]string{"get", "list", "watch"}, verb) {
+		if !slices.Contains([]string{"get", "list"}, verb) {
 			t.Errorf("the Role may %s %v", verb, rule.Resources)
 		}
 	}

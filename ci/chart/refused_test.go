@@ -47,6 +47,7 @@ func TestRefusedValues(t *testing.T) {
 		"boolean as text":           {`{serviceAccount: {automountServiceAccountToken: "false"}}`, chart.ErrSchema, []string{"want boolean"}},
 		"probe with a handler":      {`{probes: {startup: {exec: {}}}}`, chart.ErrSchema, []string{"/probes/startup", "exec"}},
 		"config is text":            {`{appConfig: "app: {}"}`, chart.ErrSchema, []string{"/appConfig", "want object"}},
+		"address without a scheme":  {`{appConfig: {app: {baseUrl: localhost:8000}}}`, chart.ErrSchema, []string{"/appConfig/app/baseUrl", "https?"}},
 		"listen port of the config": {`{appConfig: {backend: {listen: {port: ":4001"}}}}`, chart.ErrSchema, []string{"/appConfig/backend/listen/port", "want integer"}},
 	}
 	for name, c := range cases {
@@ -104,7 +105,7 @@ nameOverride: name
 service: {type: type, nodePort: {enabled: true, port: 30800}}
 env: [{name: ENV, value: env}, {name: REF, valueFrom: {secretKeyRef: {name: refName, key: refKey}}}]
 githubToken: {existingSecret: githubSecret, key: githubKey}
-appConfig: {app: {title: title, baseUrl: baseUrl}, backend: {baseUrl: backendUrl}}
+appConfig: {app: {title: title, baseUrl: "http://app.example.org"}, backend: {baseUrl: backendUrl}}
 ingress:
   enabled: true
   className: className

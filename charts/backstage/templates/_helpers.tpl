@@ -64,11 +64,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
 {{/*
+app-config.yaml as mounted: the values as they are, and leave for the app to call the API from its address. The image
+gives that leave to http://localhost:8000 only.
+*/}}
+{{- define "backstage.appConfig" -}}
+{{- $config := deepCopy .Values.appConfig }}
+{{- $baseUrl := dig "app" "baseUrl" "http://localhost:8000" $config }}
+{{- if and (ne (trimSuffix "/" $baseUrl) "http://localhost:8000") (not (dig "backend" "cors" "" $config)) }}
+{{- $origin := regexFind "^https?://[^/]+" $baseUrl | default $baseUrl }}
+{{- $_ := mergeOverwrite $config (dict "backend" (dict "cors" (dict "origin" $origin))) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{/*
 What Backstage reads again while it runs is no reason to roll the pods. Everything else is: the backend reads it once,
 and the app gets its part when the frontend container starts.
 */}}
 {{- define "backstage.appConfigChecksum" -}}
-{{- $config := deepCopy .Values.appConfig }}
+{{- $config := include "backstage.appConfig" . | fromYaml }}
 {{- if kindIs "map" $config.catalog }}{{ $_ := unset $config.catalog "locations" }}{{ end }}
 {{- if kindIs "map" $config.proxy }}{{ $_ := unset $config.proxy "endpoints" }}{{ end }}
 {{- toJson $config | sha256sum }}

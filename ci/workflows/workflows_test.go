@@ -1,0 +1,187 @@
+// Package workflows holds the workflows in .github/workflows to the rules of this repository: triggers, permissions,
+// pinned actions and one call of daggerw each. It is tests only; actionlint, as a library, does the reading.
+package workflows
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rhysd/actionlint"
+)
+
+const dir = "../../.github/workflows"
+
+// files maps the name of each workflow to its file.
+func files(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, pattern := range []string{"*.yml", "*.yaml"} {
+		matches, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range matches {
+			found[strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))] = file
+		}
+	}
+	for _, name := range []string{"ci", "release"} {
+		if found[name] == "" {
+			t.Fatalf("no workflow %s in %s", name, dir)
+		}
+	}
+	return found
+}
+
+func TestActionlint(t *testing.T) {
+	t.Parallel()
+	for name, file := range files(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// No shellcheck: the result must not depend on what is installed.
+			linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems, err := linter.LintFile(file, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range problems {
+				t.Error(p)
+			}
+		})
+	}
+}
+
+// steps parses a workflow and lists the steps of all its jobs.
+func steps(t *testing.T, file string) (*actionlint.Workflow, []*actionlint.Step) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workflow, problems := actionlint.Parse(content)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var all []*actionlint.Step
+	for _, job := range workflow.Jobs {
+		all = append(all, job.Steps...)
+	}
+	return workflow, all
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	for name, file := range files(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			workflow, steps := steps(t, file)
+			if workflow.Permissions == nil || workflow.Permissions.All != nil {
+				t.Error("permissions are not listed one by one")
+			}
+			if workflow.Concurrency == nil {
+				t.Error("no concurrency: two runs could get into each other's way")
+			}
+			for _, event := range workflow.On {
+				if event.EventName() == "pull_request_target" {
+					t.Error("pull_request_target runs a stranger's code with this repository's secrets")
+				}
+			}
+			for id, job := range workflow.Jobs {
+				if job.TimeoutMinutes == nil {
+					t.Errorf("job %s may run for six hours", id)
+				}
+			}
+			var calls []string
+			for _, step := range steps {
+				switch exec := step.Exec.(type) {
+				case *actionlint.ExecRun:
+					calls = append(calls, exec.Run.Value)
+					if strings.Contains(exec.Run.Value, "${{") {
+						t.Errorf("an expression inside a script can inject into it, pass it by env: %s", exec.Run.Value)
+					}
+				case *actionlint.ExecAction:
+					if input := exec.Inputs["persist-credentials"]; strings.HasPrefix(exec.Uses.Value, "actions/checkout@") &&
+						(input == nil || input.Value.Value != "false") {
+						t.Error("checkout leaves a token in .git/config: persist-credentials: false")
+					}
+				}
+			}
+			if len(calls) != 1 || !strings.HasPrefix(calls[0], "./daggerw ") {
+				t.Errorf("scripts %q, want one call of ./daggerw", calls)
+			}
+		})
+	}
+}
+
+// uses matches any reference to an action or a reusable workflow; pinned is how it has to look.
+var (
+	uses   = regexp.MustCompile(`(?m)^\s*-?\s*uses:.*$`)
+	pinned = regexp.MustCompile(`^\s*-?\s*uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+)
+
+func TestActionsArePinned(t *testing.T) {
+	t.Parallel()
+	for name, file := range files(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := uses.FindAllString(string(content), -1)
+			if len(lines) == 0 {
+				t.Fatal("uses no action, not even to check the repository out")
+			}
+			for _, line := range lines {
+				if !pinned.MatchString(line) {
+					t.Errorf("%q: pin the commit and name its version, owner/action@<40 hex> # v1.2.3", strings.TrimSpace(line))
+				}
+			}
+		})
+	}
+}
+
+// A release commits to the branch whose pushes start it.
+func TestReleaseDoesNotStartItself(t *testing.T) {
+	t.Parallel()
+	workflow, steps := steps(t, files(t)["release"])
+	for _, event := range workflow.On {
+		hook, ok := event.(*actionlint.WebhookEvent)
+		if !ok || hook.Hook.Value != "push" {
+			t.Errorf("starts on %s, want pushes only", event.EventName())
+			continue
+		}
+		if hook.PathsIgnore == nil || !slices.ContainsFunc(hook.PathsIgnore.Values, func(s *actionlint.String) bool {
+			return s.Value == "charts/**"
+		}) {
+			t.Error("a push of charts/** starts it, and that is what it pushes")
+		}
+		if hook.Branches == nil || len(hook.Branches.Values) != 1 || hook.Branches.Values[0].Value != "main" {
+			t.Error("starts on other branches than main")
+		}
+	}
+	if cancel := workflow.Concurrency.CancelInProgress; cancel == nil || cancel.Value {
+		t.Error("a second push cancels a release half-way")
+	}
+	for _, step := range steps {
+		run, ok := step.Exec.(*actionlint.ExecRun)
+		if !ok {
+			continue
+		}
+		for _, secret := range []string{"--password env://DOCKERHUB_TOKEN", "--token env://GITHUB_TOKEN"} {
+			if !strings.Contains(run.Run.Value, secret) {
+				t.Errorf("the call lacks %s", secret)
+			}
+		}
+		if !strings.Contains(run.Run.Value, `>> "$GITHUB_STEP_SUMMARY"`) {
+			t.Error("the report does not reach the job summary")
+		}
+	}
+}

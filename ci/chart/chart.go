@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -48,10 +48,22 @@ func load(ctx context.Context, dir string) (*chart.Chart, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %s", ErrNotChart, dir, sentence(err))
 	}
-	if err := action.CheckDependencies(c, c.Metadata.Dependencies); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrNotChart, dir, sentence(err))
+	if missing := missingDependencies(c); len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %s: Chart.yaml depends on %s, which charts/ does not hold: run helm dependency build",
+			ErrNotChart, dir, strings.Join(missing, ", "))
 	}
 	return c, nil
+}
+
+// missingDependencies is action.CheckDependencies of Helm, whose package would bring kubectl and a registry client along.
+func missingDependencies(c *chart.Chart) []string {
+	var missing []string
+	for _, want := range c.Metadata.Dependencies {
+		if !slices.ContainsFunc(c.Dependencies(), func(d *chart.Chart) bool { return d.Name() == want.Name }) {
+			missing = append(missing, want.Name)
+		}
+	}
+	return missing
 }
 
 // readValues merges values files; a later file wins over an earlier one. A null stays: it removes a default of the chart.

@@ -92,7 +92,7 @@ func TestInvalid(t *testing.T) {
 		},
 		"dependency not vendored": {
 			chart: "testdata/invalid-missing-dependency", renderErr: chart.ErrNotChart,
-			render: "missing in charts/ directory: postgresql", lintErr: chart.ErrNotChart,
+			render: "depends on postgresql, which charts/ does not hold", lintErr: chart.ErrNotChart,
 		},
 		"another Kubernetes wanted": {
 			chart: "testdata/invalid-kube-version", renderErr: chart.ErrNotChart,

@@ -1,0 +1,98 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+
+/**
+ * Finds the configuration schemas the way @backstage/config-loader does at
+ * start: from the workspace's packages through the dependencies of every
+ * package that has a schema or depends on Backstage.
+ *
+ * A schema in TypeScript is compiled here, so that no compiler is needed then.
+ */
+export async function configSchemas(root, members) {
+  const found = [];
+  const seen = new Set();
+  const queue = members.map(({ dir }) => join(root, dir, 'package.json'));
+  for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+    const manifestPath = realpathSync(path);
+    if (seen.has(manifestPath)) {
+      continue;
+    }
+    seen.add(manifestPath);
+
+    const manifest = JSON.parse(await readFile(manifestPath, 'utf8'));
+    const dependencies = Object.keys({
+      ...manifest.dependencies,
+      ...manifest.devDependencies,
+      ...manifest.optionalDependencies,
+      ...manifest.peerDependencies,
+    });
+    const backstage = dependencies.some(name => name.startsWith('@backstage/'));
+    if (!manifest.configSchema && !backstage) {
+      continue;
+    }
+    found.push(await schemaOf(root, manifestPath, manifest));
+
+    const require = createRequire(manifestPath);
+    for (const name of dependencies) {
+      const dependency = resolveManifest(require, name);
+      if (dependency) {
+        queue.push(dependency);
+      }
+    }
+  }
+  return found;
+}
+
+async function schemaOf(root, manifestPath, manifest) {
+  const manifestFile = relative(root, manifestPath);
+  const { configSchema } = manifest;
+  if (typeof configSchema !== 'string') {
+    return { files: [manifestFile], replacements: {} };
+  }
+  const schemaFile = join(dirname(manifestFile), configSchema);
+  if (!configSchema.endsWith('.d.ts')) {
+    return { files: [manifestFile, schemaFile], replacements: {} };
+  }
+  const compiled = `${schemaFile.slice(0, -'.d.ts'.length)}.schema.json`;
+  return {
+    files: [manifestFile],
+    replacements: {
+      [manifestFile]: json({
+        ...manifest,
+        configSchema: `${configSchema.slice(0, -'.d.ts'.length)}.schema.json`,
+      }),
+      [compiled]: json(await compile(root, manifestPath)),
+    },
+  };
+}
+
+async function compile(root, manifestPath) {
+  const require = createRequire(
+    join(root, 'node_modules/@backstage/config-loader/package.json'),
+  );
+  const { loadConfigSchema } = require('@backstage/config-loader');
+  const schema = await loadConfigSchema({
+    dependencies: [],
+    packagePaths: [manifestPath],
+    excludePackageDependencies: true,
+  });
+  const [{ value }] = schema.serialize().schemas;
+  return value;
+}
+
+function resolveManifest(require, name) {
+  try {
+    return require.resolve(`${name}/package.json`);
+  } catch {
+    const path = (require.resolve.paths(name) ?? [])
+      .map(dir => join(dir, name, 'package.json'))
+      .find(existsSync);
+    return path;
+  }
+}
+
+function json(value) {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}

@@ -1,0 +1,44 @@
+import { existsSync } from 'node:fs';
+import { glob, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { filesBelow } from './files.js';
+
+/** The workspace's packages: name, folder relative to the root, manifest. */
+export async function workspaces(root) {
+  const { workspaces: patterns = [] } = await readManifest(root, '.');
+  const globs = Array.isArray(patterns) ? patterns : patterns.packages;
+  const members = [];
+  for (const pattern of globs) {
+    for await (const dir of glob(pattern, { cwd: root })) {
+      if (existsSync(join(root, dir, 'package.json'))) {
+        const manifest = await readManifest(root, dir);
+        members.push({ name: manifest.name, dir, manifest });
+      }
+    }
+  }
+  return members.sort((a, b) => (a.dir < b.dir ? -1 : 1));
+}
+
+/** The manifests by which Backstage finds its root and its packages. */
+export function workspaceFiles(root, members) {
+  return [
+    'package.json',
+    'backstage.json',
+    ...members.map(({ dir }) => `${dir}/package.json`),
+  ].filter(path => existsSync(join(root, path)));
+}
+
+/** The built apps that app-backend serves. */
+export async function frontendFiles(root, members) {
+  const files = [];
+  for (const { dir, manifest } of members) {
+    if (manifest.backstage?.role === 'frontend') {
+      files.push(...(await filesBelow(root, `${dir}/dist`)));
+    }
+  }
+  return files;
+}
+
+async function readManifest(root, dir) {
+  return JSON.parse(await readFile(join(root, dir, 'package.json'), 'utf8'));
+}

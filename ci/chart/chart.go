@@ -18,8 +18,8 @@ import (
 
 // What a caller may want to tell apart. Every error of this package that has one of these causes wraps it.
 var (
-	// ErrNotChart says that the directory holds no chart that Helm can load.
-	ErrNotChart = errors.New("not a Helm chart")
+	// ErrChart says that the directory holds no chart that Helm can load, or none it could install.
+	ErrChart = errors.New("unusable Helm chart")
 	// ErrValues says that a values file cannot be read as a YAML mapping.
 	ErrValues = errors.New("unusable values file")
 	// ErrSchema says that the values break the chart's values.schema.json.
@@ -37,20 +37,20 @@ func load(ctx context.Context, dir string) (*chart.Chart, error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, chartutil.ChartfileName)); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%w: %s has no %s", ErrNotChart, dir, chartutil.ChartfileName)
+			return nil, fmt.Errorf("%w: %s has no %s", ErrChart, dir, chartutil.ChartfileName)
 		}
 		return nil, fmt.Errorf("read chart %s: %w", dir, err)
 	}
 	c, err := loader.LoadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrNotChart, dir, sentence(err))
+		return nil, fmt.Errorf("%w: %s: %s", ErrChart, dir, sentence(err))
 	}
 	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrNotChart, dir, sentence(err))
+		return nil, fmt.Errorf("%w: %s: %s", ErrChart, dir, sentence(err))
 	}
 	if missing := missingDependencies(c); len(missing) > 0 {
 		return nil, fmt.Errorf("%w: %s: Chart.yaml depends on %s, which charts/ does not hold: run helm dependency build",
-			ErrNotChart, dir, strings.Join(missing, ", "))
+			ErrChart, dir, strings.Join(missing, ", "))
 	}
 	return c, nil
 }

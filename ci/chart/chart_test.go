@@ -71,32 +71,32 @@ func TestInvalid(t *testing.T) {
 		lint      string
 	}{
 		"no such directory": {
-			chart: "testdata/nowhere", renderErr: chart.ErrNotChart, render: "testdata/nowhere has no Chart.yaml",
-			lintErr: chart.ErrNotChart,
+			chart: "testdata/nowhere", renderErr: chart.ErrChart, render: "testdata/nowhere has no Chart.yaml",
+			lintErr: chart.ErrChart,
 		},
 		"no Chart.yaml": {
-			chart: "testdata/invalid-no-chart-yaml", renderErr: chart.ErrNotChart, render: "has no Chart.yaml",
-			lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-no-chart-yaml", renderErr: chart.ErrChart, render: "has no Chart.yaml",
+			lintErr: chart.ErrChart,
 		},
 		"Chart.yaml is not YAML": {
-			chart: "testdata/invalid-chart-yaml", renderErr: chart.ErrNotChart, render: "cannot load Chart.yaml",
-			lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-chart-yaml", renderErr: chart.ErrChart, render: "cannot load Chart.yaml",
+			lintErr: chart.ErrChart,
 		},
 		"version is not semantic": {
-			chart: "testdata/invalid-version", renderErr: chart.ErrNotChart, render: `chart.metadata.version "one" is invalid`,
-			lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-version", renderErr: chart.ErrChart, render: `chart.metadata.version "one" is invalid`,
+			lintErr: chart.ErrChart,
 		},
 		"values.yaml is not YAML": {
-			chart: "testdata/invalid-values-yaml", renderErr: chart.ErrNotChart, render: "cannot load values.yaml",
-			lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-values-yaml", renderErr: chart.ErrChart, render: "cannot load values.yaml",
+			lintErr: chart.ErrChart,
 		},
 		"dependency not vendored": {
-			chart: "testdata/invalid-missing-dependency", renderErr: chart.ErrNotChart,
-			render: "depends on postgresql, which charts/ does not hold", lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-missing-dependency", renderErr: chart.ErrChart,
+			render: "depends on postgresql, which charts/ does not hold", lintErr: chart.ErrChart,
 		},
 		"another Kubernetes wanted": {
-			chart: "testdata/invalid-kube-version", renderErr: chart.ErrNotChart,
-			render: "wants Kubernetes <1.20.0, this renders for " + chart.KubeVersion, lintErr: chart.ErrNotChart,
+			chart: "testdata/invalid-kube-version", renderErr: chart.ErrChart,
+			render: "wants Kubernetes <1.20.0, this renders for " + chart.KubeVersion, lintErr: chart.ErrChart,
 		},
 		"renders nothing": {
 			chart: "testdata/invalid-renders-nothing", renderErr: chart.ErrEmpty,
@@ -315,8 +315,8 @@ func TestPackageLeavesNothingBehind(t *testing.T) {
 		chart, out string
 		want       error
 	}{
-		"not a chart":               {chart: "testdata/invalid-no-chart-yaml", out: t.TempDir(), want: chart.ErrNotChart},
-		"dependency not vendored":   {chart: "testdata/invalid-missing-dependency", out: t.TempDir(), want: chart.ErrNotChart},
+		"not a chart":               {chart: "testdata/invalid-no-chart-yaml", out: t.TempDir(), want: chart.ErrChart},
+		"dependency not vendored":   {chart: "testdata/invalid-missing-dependency", out: t.TempDir(), want: chart.ErrChart},
 		"output is a file":          {chart: dir, out: file},
 		"output is below a file":    {chart: dir, out: filepath.Join(file, "below")},
 		"schema is not JSON at all": {chart: withFile(t, dir, "values.schema.json", "{"), out: t.TempDir()},

@@ -58,7 +58,7 @@ func (r Rendered) String() string {
 }
 
 // Render renders the chart in dir with its defaults and then the values files, of which a later one wins. It asks no
-// cluster: `lookup` finds nothing, as in `helm template`. Errors wrap ErrNotChart, ErrValues, ErrSchema, ErrTemplate or
+// cluster: `lookup` finds nothing, as in `helm template`. Errors wrap ErrChart, ErrValues, ErrSchema, ErrTemplate or
 // ErrEmpty.
 func Render(ctx context.Context, dir string, release Release, values ...string) (Rendered, error) {
 	c, err := load(ctx, dir)
@@ -75,7 +75,7 @@ func Render(ctx context.Context, dir string, release Release, values ...string) 
 	}
 	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.Version) {
 		return Rendered{}, fmt.Errorf("%w: %s wants Kubernetes %s, this renders for %s",
-			ErrNotChart, c.Name(), want, capabilities.KubeVersion.Version)
+			ErrChart, c.Name(), want, capabilities.KubeVersion.Version)
 	}
 	if err := chartutil.ProcessDependenciesWithMerge(c, overrides); err != nil {
 		return Rendered{}, fmt.Errorf("%w: dependencies of %s: %s", ErrValues, c.Name(), sentence(err))

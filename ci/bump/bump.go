@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -50,6 +51,16 @@ func (p Pin) Check() error {
 func Read(values []byte) (Pin, error) {
 	tag, digest, err := pinned(values)
 	return Pin{Tag: tag.value, Digest: digest.value}, err
+}
+
+// Version returns the version of a Chart.yaml.
+func Version(chart []byte) (string, error) {
+	doc, err := parse(ChartFile, chart)
+	if err != nil {
+		return "", err
+	}
+	v, err := doc.scalar("version")
+	return v.value, err
 }
 
 // Names says whether a chart's values name the pin already, so that there is nothing to edit.
@@ -109,6 +120,12 @@ func Apply(f Files, p Pin) (Files, []Edit, error) {
 		return Files{}, nil, err
 	}
 	return Files{Values: values, Chart: meta}, append(edits, more...), nil
+}
+
+// Bumpable refuses a chart that Apply would refuse, whatever the pin.
+func Bumpable(f Files) error {
+	_, _, err := Apply(f, Pin{Tag: "probe", Digest: "sha256:" + strings.Repeat("0", 64)})
+	return err
 }
 
 // nextPatch is the version that follows: 0.1.0 → 0.1.1, and 1.0.0-rc.1 → 1.0.0.

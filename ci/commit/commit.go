@@ -1,0 +1,221 @@
+// Package commit makes the commit of a release without a work tree and brings it to a remote without losing anybody
+// else's push. The same release on the same parent is always the same commit.
+package commit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/bump"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
+)
+
+// CandidateRef keeps the last candidate of a repository from being collected as garbage.
+const CandidateRef = "refs/gitops/candidate"
+
+// The author of every release commit: a release made anywhere, by anybody, is the same commit.
+const (
+	authorName  = "Backstage GitOps"
+	authorEmail = "release@backstage-gitops.invalid"
+)
+
+// Release is what a commit says: this chart now names this image, built from this source.
+type Release struct {
+	// Chart is the chart's folder in the repository, charts/backstage.
+	Chart string
+	// Image is the image's name without tag and digest.
+	Image string
+	// Pin is the image's tag and digest.
+	Pin bump.Pin
+	// Source is the commit that was released; empty means HEAD of the repository.
+	Source string
+}
+
+// Commit is a release commit, or the one that was there already.
+type Commit struct {
+	// SHA is the commit; with Nothing, the last commit that changed the chart's values.
+	SHA string `json:"commit"`
+	// Parent is the parent of SHA, empty for a first commit.
+	Parent string `json:"parent"`
+	// Base is the commit that the release was applied to.
+	Base string `json:"base"`
+	// Source is the commit that was released.
+	Source string `json:"source"`
+	// Nothing says that the chart at Base names the image already, so no commit was made.
+	Nothing bool `json:"nothing"`
+	// Edits are the scalars before and after, empty with Nothing.
+	Edits []bump.Edit `json:"edits"`
+	// Version is the chart's version after the release.
+	Version string `json:"chartVersion"`
+}
+
+// Create makes the commit of a release on top of base in the repository of dir and keeps it under CandidateRef. No
+// branch moves, and the work tree and index are not read or written.
+func Create(ctx context.Context, dir, base string, rel Release) (Commit, error) {
+	r := git.Open(dir)
+	rel, err := rel.resolve(ctx, r)
+	if err != nil {
+		return Commit{}, err
+	}
+	base, err = r.Run(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", base+"^{commit}")
+	if err != nil {
+		return Commit{}, fmt.Errorf("the base is not a commit of %s: %w", dir, err)
+	}
+	c, err := create(ctx, r, base, rel)
+	if err != nil || c.Nothing {
+		return c, err
+	}
+	_, err = r.Run(ctx, "update-ref", CandidateRef, c.SHA)
+	return c, err
+}
+
+// resolve checks a release and names its source commit in full.
+func (rel Release) resolve(ctx context.Context, r *git.Repo) (Release, error) {
+	if err := rel.Pin.Check(); err != nil {
+		return rel, err
+	}
+	if rel.Image != "" {
+		if _, err := imageref.ParseName(rel.Image); err != nil {
+			return rel, err
+		}
+	}
+	rel.Chart = path.Clean(filepath.ToSlash(rel.Chart))
+	if path.IsAbs(rel.Chart) || rel.Chart == ".." || strings.HasPrefix(rel.Chart, "../") {
+		return rel, fmt.Errorf("the chart %q is not inside of the repository", rel.Chart)
+	}
+	if rel.Source == "" {
+		rel.Source = "HEAD"
+	}
+	sha, err := r.Run(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rel.Source+"^{commit}")
+	if err != nil {
+		return rel, fmt.Errorf("%s is not a commit of %s; commit first, a release is of HEAD: %w", rel.Source, r.Dir(), err)
+	}
+	rel.Source = sha
+	return rel, nil
+}
+
+// entry is a file of a commit's tree.
+type entry struct{ path, mode, text string }
+
+func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit, error) {
+	values, err := readEntry(ctx, r, base, path.Join(rel.Chart, bump.ValuesFile))
+	if err != nil {
+		return Commit{}, err
+	}
+	chart, err := readEntry(ctx, r, base, path.Join(rel.Chart, bump.ChartFile))
+	if err != nil {
+		return Commit{}, err
+	}
+	after, edits, err := bump.Apply(bump.Files{Values: []byte(values.text), Chart: []byte(chart.text)}, rel.Pin)
+	if err != nil {
+		return Commit{}, fmt.Errorf("%s at %.12s: %w", rel.Chart, base, err)
+	}
+	version, err := bump.Version(after.Chart)
+	if err != nil {
+		return Commit{}, fmt.Errorf("%s at %.12s: %w", rel.Chart, base, err)
+	}
+	c := Commit{Base: base, Source: rel.Source, Edits: edits, Version: version}
+	if len(edits) == 0 {
+		c.Nothing, c.Edits = true, []bump.Edit{}
+		out, err := r.Run(ctx, "log", "-1", "--format=%H %P", base, "--", values.path)
+		if err != nil {
+			return Commit{}, err
+		}
+		if made := strings.Fields(out); len(made) > 0 {
+			c.SHA = made[0]
+			if len(made) > 1 {
+				c.Parent = made[1]
+			}
+		}
+		return c, nil
+	}
+	values.text, chart.text = string(after.Values), string(after.Chart)
+	tree, err := writeTree(ctx, r, base, values, chart)
+	if err != nil {
+		return Commit{}, err
+	}
+	date, err := r.Run(ctx, "log", "-1", "--format=%ct", rel.Source)
+	if err != nil {
+		return Commit{}, err
+	}
+	out, err := r.Do(ctx, git.Command{
+		Args:  []string{"commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree},
+		Stdin: strings.NewReader(rel.message()),
+		Env: []string{
+			"GIT_AUTHOR_NAME=" + authorName, "GIT_AUTHOR_EMAIL=" + authorEmail, "GIT_AUTHOR_DATE=" + date + " +0000",
+			"GIT_COMMITTER_NAME=" + authorName, "GIT_COMMITTER_EMAIL=" + authorEmail, "GIT_COMMITTER_DATE=" + date + " +0000",
+		},
+	})
+	if err != nil {
+		return Commit{}, err
+	}
+	c.SHA, c.Parent = strings.TrimSpace(string(out)), base
+	return c, nil
+}
+
+// message is a conventional commit whose trailers a machine can read: git log --format='%(trailers:key=Digest)'.
+func (rel Release) message() string {
+	name := path.Base(rel.Chart)
+	if name == "." {
+		name = "chart"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "chore(release): %s %s [skip ci]\n\n", name, rel.Pin.Tag)
+	if rel.Image != "" {
+		fmt.Fprintf(&b, "Image: %s:%s\n", rel.Image, rel.Pin.Tag)
+	}
+	fmt.Fprintf(&b, "Digest: %s\n%s: %s\n", rel.Pin.Digest, sourceTrailer, rel.Source)
+	return b.String()
+}
+
+const sourceTrailer = "Source-Revision"
+
+func readEntry(ctx context.Context, r *git.Repo, commit, p string) (entry, error) {
+	out, err := r.Run(ctx, "--literal-pathspecs", "ls-tree", commit, "--", p)
+	if err != nil {
+		return entry{}, err
+	}
+	mode, _, _ := strings.Cut(out, " ")
+	switch mode {
+	case "100644", "100755":
+	case "":
+		return entry{}, fmt.Errorf("%w: there is no %s at %.12s", bump.ErrChart, p, commit)
+	default:
+		return entry{}, fmt.Errorf("%w: %s at %.12s is not a regular file", bump.ErrChart, p, commit)
+	}
+	text, err := r.Do(ctx, git.Command{Args: []string{"cat-file", "blob", commit + ":" + p}})
+	return entry{path: p, mode: mode, text: string(text)}, err
+}
+
+// writeTree is the tree of a commit with some files replaced, made in an index of its own.
+func writeTree(ctx context.Context, r *git.Repo, base string, entries ...entry) (tree string, err error) {
+	dir, err := os.MkdirTemp("", "gitops-index-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	index := []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index")}
+	if _, err := r.Do(ctx, git.Command{Args: []string{"read-tree", base}, Env: index}); err != nil {
+		return "", err
+	}
+	var list bytes.Buffer
+	for _, e := range entries {
+		sha, err := r.Do(ctx, git.Command{Args: []string{"hash-object", "-w", "--no-filters", "--stdin"}, Stdin: strings.NewReader(e.text)})
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&list, "%s %s\t%s\x00", e.mode, bytes.TrimSpace(sha), e.path)
+	}
+	if _, err := r.Do(ctx, git.Command{Args: []string{"update-index", "-z", "--index-info"}, Stdin: &list, Env: index}); err != nil {
+		return "", err
+	}
+	out, err := r.Do(ctx, git.Command{Args: []string{"write-tree"}, Env: index})
+	return strings.TrimSpace(string(out)), err
+}

@@ -1,0 +1,211 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+)
+
+var (
+	// ErrDiverged says that the released commit is not in the history of the remote branch.
+	ErrDiverged = errors.New("the released commit is not on the remote branch")
+	// ErrSuperseded says that the remote branch names the image of a newer commit already.
+	ErrSuperseded = errors.New("a newer release is there already")
+	// ErrNotVerified says that the commit to push is another one than was verified.
+	ErrNotVerified = errors.New("the remote branch has moved since the candidate was verified")
+	// ErrBusy says that the branch moved during every attempt.
+	ErrBusy = errors.New("the remote branch moves faster than the release can follow")
+)
+
+// Target is a branch of a remote.
+type Target struct {
+	Remote     string
+	Branch     string
+	Credential git.Credential
+	// Attempts bounds how often a push is tried while others push as well; 0 means 12.
+	Attempts int
+	// Candidate, where given, is the only commit that may be pushed: the one that was verified.
+	Candidate string
+}
+
+// Pushed is the outcome of Push.
+type Pushed struct {
+	Commit
+	Remote   string `json:"remote"`
+	Branch   string `json:"branch"`
+	Attempts int    `json:"attempts"`
+}
+
+const (
+	defaultAttempts = 12
+	// lostAnswers bounds how often a remote may fail to answer within one push.
+	lostAnswers = 2
+)
+
+// Push brings a release to the target: on top of its tip, and again on top of the new tip where somebody else was
+// faster. The repository of dir is only read.
+func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed, err error) {
+	from := git.Open(dir)
+	rel, err = rel.resolve(ctx, from)
+	if err != nil {
+		return Pushed{}, err
+	}
+	r, done, err := scratch(ctx, from, t.Remote, t.Branch, t.Credential)
+	if err != nil {
+		return Pushed{}, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+
+	attempts := t.Attempts
+	if attempts <= 0 {
+		attempts = defaultAttempts
+	}
+	p := pusher{Repo: r, rel: rel, target: t}
+	var last error
+	for n := 1; n <= attempts; n++ {
+		result, err := p.try(ctx)
+		result.Remote, result.Branch, result.Attempts = t.Remote, t.Branch, n
+		switch {
+		case err == nil:
+			return result, nil
+		case errors.Is(err, git.ErrUnreachable) && p.unanswered < lostAnswers:
+			p.unanswered++
+		case !errors.Is(err, git.ErrRaced):
+			return Pushed{}, err
+		}
+		last = err
+		if n < attempts {
+			slog.InfoContext(ctx, "trying the push again", "attempt", n, "reason", err)
+			if err := sleep(ctx, n); err != nil {
+				return Pushed{}, err
+			}
+		}
+	}
+	return Pushed{}, fmt.Errorf("%w: %d attempts; run the release again, nothing was lost: %w", ErrBusy, attempts, last)
+}
+
+type pusher struct {
+	*git.Repo
+	rel    Release
+	target Target
+	// sent are the commits that a push did not confirm: an answer that is lost may have been a yes.
+	sent       []Commit
+	unanswered int
+}
+
+func (p *pusher) try(ctx context.Context) (Pushed, error) {
+	tip, err := p.Fetch(ctx, p.target.Remote, p.target.Branch)
+	if err != nil {
+		return Pushed{}, err
+	}
+	for _, c := range p.sent {
+		if there, err := p.isAncestor(ctx, c.SHA, tip); err != nil || there {
+			return Pushed{Commit: c}, err
+		}
+	}
+	if there, err := p.isAncestor(ctx, p.rel.Source, tip); err != nil {
+		return Pushed{}, err
+	} else if !there {
+		return Pushed{}, fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, p.rel.Source, p.target.Branch, p.target.Remote)
+	}
+	c, err := create(ctx, p.Repo, tip, p.rel)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if c.Nothing {
+		return Pushed{Commit: c}, nil
+	}
+	if err := p.current(ctx, tip); err != nil {
+		return Pushed{}, err
+	}
+	if p.target.Candidate != "" && p.target.Candidate != c.SHA {
+		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; run the release again", ErrNotVerified, p.target.Candidate, c.SHA)
+	}
+	err = p.Push(ctx, p.target.Remote, p.target.Branch, nil, c.SHA+":refs/heads/"+p.target.Branch)
+	if errors.Is(err, git.ErrUnreachable) {
+		p.sent = append(p.sent, c)
+	}
+	return Pushed{Commit: c}, err
+}
+
+// current refuses to roll the branch back: a release of a later commit, finished first, stays.
+func (p *pusher) current(ctx context.Context, tip string) error {
+	out, err := p.Run(ctx, "log", "--format=%(trailers:key="+sourceTrailer+",valueonly,separator=%x20)", p.rel.Source+".."+tip)
+	if err != nil {
+		return err
+	}
+	released := strings.Fields(out)
+	slices.Sort(released)
+	for _, source := range slices.Compact(released) {
+		if source == p.rel.Source || strings.Trim(source, "0123456789abcdef") != "" {
+			continue
+		}
+		if _, err := p.Run(ctx, "cat-file", "-e", source+"^{commit}"); err != nil {
+			continue // a trailer may name a commit that is not here; only what is here can be compared
+		}
+		newer, err := p.isAncestor(ctx, p.rel.Source, source)
+		if err != nil {
+			return err
+		}
+		if newer {
+			return fmt.Errorf("%w: %s of %s holds the release of %.12s, a later commit than %.12s; to go back, revert there and release again",
+				ErrSuperseded, p.target.Branch, p.target.Remote, source, p.rel.Source)
+		}
+	}
+	return nil
+}
+
+func (p *pusher) isAncestor(ctx context.Context, a, b string) (bool, error) {
+	return isAncestor(ctx, p.Repo, a, b)
+}
+
+func isAncestor(ctx context.Context, r *git.Repo, a, b string) (bool, error) {
+	_, err := r.Run(ctx, "merge-base", "--is-ancestor", a, b)
+	if git.Exit(err) == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// scratch checks a target and makes a repository to work for it in, with its credential.
+func scratch(ctx context.Context, from *git.Repo, remote, branch string, c git.Credential) (*git.Repo, func() error, error) {
+	if err := git.CheckRemote(remote); err != nil {
+		return nil, nil, err
+	}
+	if _, err := from.Run(ctx, "check-ref-format", "refs/heads/"+branch); err != nil {
+		return nil, nil, fmt.Errorf("%q is not a branch name", branch)
+	}
+	with, err := from.With(remote, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "gitops-push-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	r, err := with.Scratch(ctx, dir)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return r, remove, nil
+}
+
+// sleep waits a random time that grows with the attempts, so that those who collided do not meet again.
+func sleep(ctx context.Context, attempt int) error {
+	most := min(100*time.Millisecond<<attempt, 3*time.Second)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(rand.N(most)):
+		return nil
+	}
+}

@@ -1,0 +1,272 @@
+// Package image reads a published image from its registry: its identity, its sizes, and whether it is as slim and as
+// bare as it is meant to be.
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
+)
+
+var (
+	// ErrNotFound says that the registry has no such image.
+	ErrNotFound = errors.New("the registry has no such image")
+	// ErrUnauthorized says that the registry wants another credential.
+	ErrUnauthorized = errors.New("the registry wants another credential")
+	// ErrUnreachable says that the registry did not answer, or not to the end.
+	ErrUnreachable = errors.New("the registry does not answer")
+)
+
+// Options say how to reach the registry.
+type Options struct {
+	// PlainHTTP talks http to the registry, as the embedded one does.
+	PlainHTTP bool
+	// Username and Password sign in; without them the docker CLI's own sign-in is used.
+	Username string
+	Password string
+	// Platform chooses from an image of several platforms, linux/amd64; empty means linux/amd64.
+	Platform string
+}
+
+// Inspection is what a registry says about an image.
+type Inspection struct {
+	// Ref is the reference that was read.
+	Ref string `json:"ref"`
+	// Digest is the identity that the reference stands for.
+	Digest string `json:"digest"`
+	// Manifest is the digest of the platform's own manifest; the same as Digest where there is one platform.
+	Manifest string `json:"manifest"`
+	Platform string `json:"platform"`
+	// CompressedBytes is what a pull transfers: layers, configuration and manifest.
+	CompressedBytes int64 `json:"compressedBytes"`
+	// DiskBytes is the size of all files once unpacked.
+	DiskBytes  int64             `json:"diskBytes"`
+	Created    time.Time         `json:"created"`
+	User       string            `json:"user"`
+	WorkingDir string            `json:"workingDir"`
+	Entrypoint []string          `json:"entrypoint"`
+	Cmd        []string          `json:"cmd"`
+	Env        []string          `json:"env"`
+	Ports      []string          `json:"ports"`
+	StopSignal string            `json:"stopSignal,omitempty"`
+	Labels     map[string]string `json:"labels"`
+	Layers     []Layer           `json:"layers"`
+	// Files is the number of files, folders not counted.
+	Files int `json:"files"`
+}
+
+// Layer is one layer of an image.
+type Layer struct {
+	Digest          string `json:"digest"`
+	CompressedBytes int64  `json:"compressedBytes"`
+	DiskBytes       int64  `json:"diskBytes"`
+}
+
+// File is a file of an image, as a container sees it.
+type File struct {
+	// Path starts with a slash.
+	Path string
+	Mode int64
+	Size int64
+	// Link is where a symbolic link leads.
+	Link string
+}
+
+// Inspect reads an image from its registry, layers included.
+func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, error) {
+	parsed, err := parse(ref, o)
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	platform, err := v1.ParsePlatform(or(o.Platform, "linux/amd64"))
+	if err != nil {
+		return Inspection{}, nil, fmt.Errorf("platform %q: %w", o.Platform, err)
+	}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(*platform)}
+	if o.Username != "" {
+		options = append(options, remote.WithAuth(&authn.Basic{Username: o.Username, Password: o.Password}))
+	} else {
+		options = append(options, remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	}
+	descriptor, err := remote.Get(parsed, options...)
+	if err != nil {
+		return Inspection{}, nil, registryError(ref, err)
+	}
+	img, err := descriptor.Image()
+	if err != nil {
+		return Inspection{}, nil, registryError(ref, err)
+	}
+	i, files, err := inspect(img)
+	if err != nil {
+		return Inspection{}, nil, registryError(ref, err)
+	}
+	i.Ref, i.Digest = ref, descriptor.Digest.String()
+	return i, files, nil
+}
+
+func parse(ref string, o Options) (name.Reference, error) {
+	if _, err := imageref.Parse(ref); err != nil {
+		return nil, err
+	}
+	var options []name.Option
+	if o.PlainHTTP {
+		options = append(options, name.Insecure)
+	}
+	parsed, err := name.ParseReference(ref, options...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", imageref.ErrReference, err)
+	}
+	return parsed, nil
+}
+
+func inspect(img v1.Image) (Inspection, []File, error) {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	size, err := img.Size()
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return Inspection{}, nil, err
+	}
+	i := Inspection{
+		Manifest:        digest.String(),
+		Platform:        config.Platform().String(),
+		CompressedBytes: size + manifest.Config.Size,
+		Created:         config.Created.UTC(),
+		User:            config.Config.User,
+		WorkingDir:      config.Config.WorkingDir,
+		Entrypoint:      config.Config.Entrypoint,
+		Cmd:             config.Config.Cmd,
+		Env:             config.Config.Env,
+		StopSignal:      config.Config.StopSignal,
+		Labels:          config.Config.Labels,
+		Ports:           ports(config.Config.ExposedPorts),
+	}
+	tree := map[string]File{}
+	for n, layer := range layers {
+		l := Layer{Digest: manifest.Layers[n].Digest.String(), CompressedBytes: manifest.Layers[n].Size}
+		if l.DiskBytes, err = unpack(layer, tree); err != nil {
+			return Inspection{}, nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
+		i.CompressedBytes += l.CompressedBytes
+		i.DiskBytes += l.DiskBytes
+		i.Layers = append(i.Layers, l)
+	}
+	files := sorted(tree)
+	i.Files = len(files)
+	return i, files, nil
+}
+
+// unpack applies a layer to a tree, whiteouts included, and returns the size of the layer's files: a file that a
+// later layer removes or replaces is on disk all the same.
+func unpack(layer v1.Layer, tree map[string]File) (size int64, err error) {
+	text, err := layer.Uncompressed()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, text.Close()) }()
+	links := map[string]string{}
+	r := tar.NewReader(text)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		p := path.Join("/", h.Name)
+		dir, base := path.Split(p)
+		if base == ".wh..wh..opq" {
+			remove(tree, path.Clean(dir), false)
+			continue
+		}
+		if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
+			remove(tree, path.Join(dir, hidden), true)
+			continue
+		}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			continue
+		case tar.TypeReg:
+			size += h.Size
+		case tar.TypeLink:
+			links[p] = path.Join("/", h.Linkname)
+			continue
+		}
+		tree[p] = File{Path: p, Mode: h.Mode, Size: h.Size, Link: h.Linkname}
+	}
+	for p, target := range links {
+		f := tree[target]
+		f.Path = p
+		tree[p] = f
+	}
+	// The reader must be drained for the layer's digest to be checked.
+	_, err = io.Copy(io.Discard, text)
+	return size, err
+}
+
+func remove(tree map[string]File, p string, itself bool) {
+	if itself {
+		delete(tree, p)
+	}
+	for other := range tree {
+		if strings.HasPrefix(other, strings.TrimSuffix(p, "/")+"/") {
+			delete(tree, other)
+		}
+	}
+}
+
+// registryError says in one sentence why a registry did not give an image.
+func registryError(ref string, err error) error {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		switch code := answer.StatusCode; {
+		case code == http.StatusNotFound:
+			return fmt.Errorf("%s: %w", ref, ErrNotFound)
+		case code == http.StatusUnauthorized, code == http.StatusForbidden:
+			return fmt.Errorf("%s: %w: it answers %d", ref, ErrUnauthorized, code)
+		case code >= http.StatusInternalServerError:
+			return fmt.Errorf("%s: %w: it answers %d", ref, ErrUnreachable, code)
+		}
+	}
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s: %w: %w", ref, ErrUnreachable, err)
+	}
+	return fmt.Errorf("%s: %w", ref, err)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

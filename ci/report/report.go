@@ -1,0 +1,393 @@
+// Package report writes down what a release did: one typed document, as JSON for machines and as Markdown for people.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/bump"
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+	"github.com/backstage-gitops/backstage-gitops/ci/source"
+)
+
+// SchemaVersion is that of Document; it grows when a field changes its meaning or goes away.
+const SchemaVersion = 1
+
+// Outcome is how a release ended.
+type Outcome string
+
+// The outcomes of a release.
+const (
+	// Released: the image is published and the chart names it.
+	Released Outcome = "released"
+	// NothingToRelease: the chart named this image already; nothing was pushed or committed.
+	NothingToRelease Outcome = "nothing-to-release"
+	// PublishedNotCommitted: the image is published, but the remote did not take the commit.
+	PublishedNotCommitted Outcome = "published-not-committed"
+	// Failed: nothing was published and nothing committed.
+	Failed Outcome = "failed"
+)
+
+// ErrFacts says that the facts do not make a report.
+var ErrFacts = errors.New("the facts do not make a report")
+
+// Facts are what the steps of a release have printed, as they printed it; a step that did not run is left out.
+type Facts struct {
+	// Source is the output of gitops source.
+	Source *source.Facts `json:"source"`
+	// Image is the name that was published, and the output of gitops image inspect.
+	Image *Image `json:"image"`
+	// Commit is the output of gitops push or gitops commit.
+	Commit *commit.Pushed `json:"commit"`
+	// Outcome is derived where it is empty.
+	Outcome Outcome `json:"outcome"`
+	// Reason is why a release ended as it did, one sentence.
+	Reason string `json:"reason"`
+	// Timings are the steps in their order.
+	Timings []Timing `json:"timings"`
+}
+
+// Document is the report.
+type Document struct {
+	SchemaVersion int      `json:"schemaVersion"`
+	Outcome       Outcome  `json:"outcome"`
+	Reason        string   `json:"reason,omitempty"`
+	Source        *Source  `json:"source"`
+	Image         *Image   `json:"image"`
+	Chart         *Chart   `json:"chart"`
+	Commit        *Commit  `json:"commit"`
+	Timings       []Timing `json:"timings"`
+}
+
+// Source is what was released.
+type Source struct {
+	Revision       string    `json:"revision"`
+	InputsRevision string    `json:"inputsRevision"`
+	Time           time.Time `json:"time"`
+	Branch         string    `json:"branch"`
+	Tag            string    `json:"tag"`
+	Subject        string    `json:"subject,omitempty"`
+}
+
+// Image is what was published.
+type Image struct {
+	// Name is the image's name without tag and digest.
+	Name string `json:"name"`
+	Tag  string `json:"tag"`
+	// Digest is the image's identity.
+	Digest string `json:"digest"`
+	// CompressedBytes is what a pull transfers, DiskBytes what the unpacked files take.
+	CompressedBytes int64 `json:"compressedBytes"`
+	DiskBytes       int64 `json:"diskBytes"`
+}
+
+// Chart is what the chart named before and names after the release.
+type Chart struct {
+	Edits []bump.Edit `json:"edits"`
+	// Version is the chart's version after the release.
+	Version string `json:"version"`
+}
+
+// Commit is where the chart's change went.
+type Commit struct {
+	SHA      string `json:"sha"`
+	Parent   string `json:"parent"`
+	Remote   string `json:"remote"`
+	Branch   string `json:"branch"`
+	Attempts int    `json:"attempts,omitempty"`
+}
+
+// Timing is one step of a release.
+type Timing struct {
+	Step    string  `json:"step"`
+	Seconds float64 `json:"seconds"`
+	// Cached says that the step had nothing to do.
+	Cached bool `json:"cached,omitempty"`
+}
+
+// New makes the report of the facts. The secrets are taken out of every text in it.
+func New(f Facts, secrets ...string) (Document, error) {
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: strings.Join(strings.Fields(f.Reason), " "), Image: f.Image, Timings: f.Timings}
+	if s := f.Source; s != nil {
+		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
+		if d.Image != nil && d.Image.Tag == "" {
+			image := *d.Image
+			image.Tag = s.Tag
+			d.Image = &image
+		}
+	}
+	if c := f.Commit; c != nil {
+		edits := c.Edits
+		if edits == nil {
+			edits = []bump.Edit{}
+		}
+		d.Chart = &Chart{Edits: edits, Version: c.Version}
+		d.Commit = &Commit{SHA: c.SHA, Parent: c.Parent, Remote: git.Redact(c.Remote), Branch: c.Branch, Attempts: c.Attempts}
+	}
+	if d.Timings == nil {
+		d.Timings = []Timing{}
+	}
+	if d.Outcome == "" {
+		d.Outcome = outcome(f)
+	}
+	if err := d.check(); err != nil {
+		return Document{}, err
+	}
+	return redact(d, secrets)
+}
+
+func outcome(f Facts) Outcome {
+	published := f.Image != nil && f.Image.Digest != ""
+	switch {
+	case f.Commit != nil && f.Commit.Nothing:
+		return NothingToRelease
+	case f.Commit != nil && f.Commit.SHA != "" && published:
+		return Released
+	case published:
+		return PublishedNotCommitted
+	}
+	return Failed
+}
+
+// check refuses a report that says more than its facts, and one of a failure that gives no reason.
+func (d Document) check() error {
+	published := d.Image != nil && d.Image.Digest != ""
+	committed := d.Commit != nil && d.Commit.SHA != ""
+	switch d.Outcome {
+	case Released:
+		if d.Source == nil || !published || !committed {
+			return fmt.Errorf("%w: a release wants source, image and commit", ErrFacts)
+		}
+	case NothingToRelease:
+		if d.Source == nil || d.Commit == nil {
+			return fmt.Errorf("%w: nothing to release wants source and commit", ErrFacts)
+		}
+	case PublishedNotCommitted:
+		if !published {
+			return fmt.Errorf("%w: %s wants the image", ErrFacts, d.Outcome)
+		}
+		if d.Reason == "" {
+			return fmt.Errorf("%w: %s wants a reason", ErrFacts, d.Outcome)
+		}
+	case Failed:
+		if d.Reason == "" {
+			return fmt.Errorf("%w: a failure wants a reason", ErrFacts)
+		}
+	default:
+		return fmt.Errorf("%w: there is no outcome %q", ErrFacts, d.Outcome)
+	}
+	return nil
+}
+
+// redact takes secrets out of all texts: it works on the document's JSON, so that no field is forgotten.
+func redact(d Document, secrets []string) (Document, error) {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return Document{}, err
+	}
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		quoted, err := json.Marshal(s)
+		if err != nil {
+			return Document{}, err
+		}
+		text = bytes.ReplaceAll(text, quoted[1:len(quoted)-1], []byte("***"))
+	}
+	var clean Document
+	if err := json.Unmarshal(text, &clean); err != nil {
+		return Document{}, fmt.Errorf("%w: a secret stands where a number or a name of the report does: %w", ErrFacts, err)
+	}
+	return clean, nil
+}
+
+// Total is the time of all steps.
+func (d Document) Total() time.Duration {
+	var total float64
+	for _, t := range d.Timings {
+		total += t.Seconds
+	}
+	return seconds(total)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// Markdown renders the document, fit for a GitHub job summary.
+func (d Document) Markdown() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "## %s\n\n", d.title())
+	if d.Reason != "" {
+		fmt.Fprintf(&b, "%s\n\n", text(d.Reason))
+	}
+	switch d.Outcome {
+	case NothingToRelease:
+		b.WriteString("The chart names this image already. Nothing was pushed and nothing was committed.\n\n")
+	case PublishedNotCommitted:
+		b.WriteString("The image below is in the registry; no chart names it yet. Run the release again: it goes on from here and builds nothing anew.\n\n")
+	case Failed:
+		b.WriteString("No commit was made.\n\n")
+	}
+	d.facts().write(&b)
+	if d.Chart != nil && len(d.Chart.Edits) > 0 {
+		t := table{head: []string{"Chart", "Before", "After"}}
+		for _, e := range d.Chart.Edits {
+			t.row(code(e.File)+" "+code(e.Path), code(e.Before), code(e.After))
+		}
+		t.write(&b)
+	}
+	if len(d.Timings) > 0 {
+		t := table{head: []string{"Step", "Time"}, right: 1}
+		for _, s := range d.Timings {
+			took := duration(seconds(s.Seconds))
+			if s.Cached {
+				took += " (cached)"
+			}
+			t.row(text(s.Step), took)
+		}
+		if len(d.Timings) > 1 {
+			t.row("**all**", "**"+duration(d.Total())+"**")
+		}
+		t.write(&b)
+	}
+	return append(bytes.TrimRight(b.Bytes(), "\n"), '\n')
+}
+
+func (d Document) title() string {
+	name := ""
+	switch {
+	case d.Image != nil && d.Image.Name != "" && d.Image.Tag != "":
+		name = " " + code(d.Image.Name[strings.LastIndexByte(d.Image.Name, '/')+1:]+":"+d.Image.Tag)
+	case d.Source != nil && d.Source.Tag != "":
+		name = " " + code(d.Source.Tag)
+	}
+	switch d.Outcome {
+	case Released:
+		return "Released" + name
+	case NothingToRelease:
+		return "Nothing to release:" + or(name, " the chart is up to date")
+	case PublishedNotCommitted:
+		return "Published, but not committed:" + or(name, " the image")
+	}
+	return "Release failed" + prefixed(name, ":")
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func prefixed(s, prefix string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+func (d Document) facts() *table {
+	t := &table{head: []string{"", ""}}
+	if s := d.Source; s != nil {
+		what := code(s.Revision)
+		if s.Branch != "" {
+			what += " on " + code(s.Branch)
+		}
+		if s.Subject != "" {
+			what += ", " + text(s.Subject)
+		}
+		t.row("Source", what)
+		if s.InputsRevision != s.Revision {
+			t.row("Last change of the image", code(s.InputsRevision))
+		}
+		t.row("Committed", s.Time.UTC().Format(time.RFC3339))
+	}
+	if i := d.Image; i != nil {
+		t.row("Image", code(i.Name+":"+i.Tag))
+		if i.Digest != "" {
+			t.row("Digest", code(i.Digest))
+		}
+		if i.CompressedBytes > 0 {
+			t.row("Size", fmt.Sprintf("%s compressed, %s on disk", size(i.CompressedBytes), size(i.DiskBytes)))
+		}
+	}
+	if c := d.Commit; c != nil && c.SHA != "" {
+		label := "Commit"
+		if d.Outcome == NothingToRelease {
+			label = "Released by commit"
+		}
+		t.row(label, code(c.SHA))
+		if c.Parent != "" && d.Outcome == Released {
+			t.row("Parent", code(c.Parent))
+		}
+		if c.Remote != "" {
+			t.row("Remote", code(c.Branch)+" of "+code(c.Remote))
+		}
+	}
+	if d.Chart != nil && d.Chart.Version != "" {
+		t.row("Chart version", code(d.Chart.Version))
+	}
+	return t
+}
+
+// table is a Markdown table.
+type table struct {
+	head []string
+	// right is the number of columns at the end that hold numbers.
+	right int
+	rows  [][]string
+}
+
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) write(b *bytes.Buffer) {
+	if len(t.rows) == 0 {
+		return
+	}
+	rule := slices.Repeat([]string{"---"}, len(t.head))
+	for i := len(rule) - t.right; i < len(rule); i++ {
+		rule[i] = "---:"
+	}
+	for _, cells := range append([][]string{t.head, rule}, t.rows...) {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
+	}
+	b.WriteByte('\n')
+}
+
+// code quotes a text that is to be read literally, whatever it holds.
+func code(s string) string {
+	s = oneLine(s)
+	if s == "" {
+		return "(empty)"
+	}
+	s = strings.ReplaceAll(s, "|", `\|`)
+	if !strings.Contains(s, "`") {
+		return "`" + s + "`"
+	}
+	return "`` " + s + " ``"
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", ">", "&gt;", "&", "&amp;", "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "#", `\#`)
+
+// text is a text of somebody else's in which nothing is markup.
+func text(s string) string { return escape.Replace(oneLine(s)) }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func size(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
+
+func duration(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	default:
+		d = d.Round(time.Second)
+		return fmt.Sprintf("%d m %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+}

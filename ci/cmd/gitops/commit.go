@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+)
+
+// tokenVariable is the environment variable that holds the Git remote's token.
+const tokenVariable = "GITOPS_TOKEN"
+
+func newCommit() *cobra.Command {
+	var (
+		repo, base string
+		rel        commit.Release
+	)
+	cmd := &cobra.Command{
+		Use:   "commit",
+		Short: "Make the commit of a release without pushing it.",
+		Long: `Make the commit of a release on top of --base, without pushing it and without touching branch,
+index or work tree. The same release on the same base is always the same commit. It is kept under
+` + commit.CandidateRef + ` of the repository.`,
+		Example: `  gitops commit --repo . --tag 1.4.0 --digest sha256:… --image docker.io/user/backstage-gitops`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := commit.Create(cmd.Context(), repo, base, rel)
+			if err != nil {
+				return err
+			}
+			sayNothing(c)
+			return printJSON(cmd.OutOrStdout(), c)
+		},
+	}
+	releaseFlags(cmd, &repo, &rel)
+	cmd.Flags().StringVar(&base, "base", "HEAD", "the commit to apply the release to")
+	required(cmd, "tag", "digest")
+	return cmd
+}
+
+func newPush() *cobra.Command {
+	var (
+		repo string
+		rel  commit.Release
+		t    commit.Target
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "push",
+		Short: "Commit a release on top of a remote's branch.",
+		Long: `Commit a release on top of a remote's branch. Where somebody else pushes in between, the release
+is applied again to the new tip, a bounded number of times; no push is ever forced. Where the
+branch names tag and digest already nothing is pushed ("nothing": true).
+
+The token of an http remote is read from ` + tokenVariable + `. The checkout is only read.`,
+		Example: `  gitops push --repo . --remote https://github.com/owner/repository.git --tag 1.4.0 --digest sha256:…`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("the push took longer than %s", wait))
+			defer cancel()
+			t.Credential.Token = os.Getenv(tokenVariable)
+			pushed, err := commit.Push(ctx, repo, rel, t)
+			if err != nil {
+				return err
+			}
+			if !pushed.Nothing {
+				slog.Info("pushed", "commit", pushed.SHA, "branch", t.Branch, "remote", t.Remote, "attempts", pushed.Attempts)
+			}
+			sayNothing(pushed.Commit)
+			return printJSON(cmd.OutOrStdout(), pushed)
+		},
+	}
+	releaseFlags(cmd, &repo, &rel)
+	targetFlags(cmd, &t, &wait)
+	cmd.Flags().IntVar(&t.Attempts, "attempts", 12, "how often to try while others push as well")
+	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made by gitops commit, and no other")
+	required(cmd, "remote", "branch", "tag", "digest")
+	return cmd
+}
+
+func newSeed() *cobra.Command {
+	var (
+		repo string
+		t    commit.Target
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "seed",
+		Short: "Make a branch of the embedded remote hold the checkout's HEAD.",
+		Long: `Make a branch of the embedded remote hold the checkout's HEAD: an empty remote gets it, a branch
+that has HEAD in its history is left alone, and any other is moved to HEAD. A tip that HEAD does
+not descend from is kept under ` + commit.FormerRefs + `SHA.
+
+Not for a remote that people push to.`,
+		Example: `  gitops seed --repo . --remote http://git:8080/backstage-gitops.git --branch main`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("seeding took longer than %s", wait))
+			defer cancel()
+			t.Credential.Token = os.Getenv(tokenVariable)
+			seeded, err := commit.Seed(ctx, repo, t)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), seeded)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
+	targetFlags(cmd, &t, &wait)
+	required(cmd, "remote", "branch")
+	return cmd
+}
+
+func sayNothing(c commit.Commit) {
+	if c.Nothing {
+		slog.Info("nothing to release: the chart names this image already", "commit", c.SHA)
+	}
+}
+
+func releaseFlags(cmd *cobra.Command, repo *string, rel *commit.Release) {
+	cmd.Flags().StringVar(repo, "repo", ".", "the checkout")
+	cmd.Flags().StringVar(&rel.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&rel.Image, "image", "", "the image's name without tag, for the commit's message")
+	cmd.Flags().StringVar(&rel.Source, "source", "", "the commit that is released (default HEAD)")
+	pinFlags(cmd, &rel.Pin)
+}
+
+func targetFlags(cmd *cobra.Command, t *commit.Target, wait *time.Duration) {
+	cmd.Flags().StringVar(&t.Remote, "remote", "", "the remote's URL, without a credential")
+	cmd.Flags().StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	cmd.Flags().StringVar(&t.Credential.Username, "username", "x-access-token", "the user name to send with the token of "+tokenVariable)
+	cmd.Flags().DurationVar(wait, "timeout", 5*time.Minute, "the longest time to take")
+}

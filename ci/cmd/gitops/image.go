@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/image"
+)
+
+// passwordVariable is the environment variable that holds the registry's password.
+const passwordVariable = "GITOPS_REGISTRY_PASSWORD"
+
+// checked is the result of gitops image check.
+type checked struct {
+	image.Inspection
+	Findings []image.Finding `json:"findings"`
+}
+
+func newImage() *cobra.Command {
+	return group("image", "Look at published images.", newImageInspect(), newImageCheck())
+}
+
+func newImageInspect() *cobra.Command {
+	var o image.Options
+	cmd := &cobra.Command{
+		Use:   "inspect REF",
+		Short: "Print an image's digest, sizes and configuration.",
+		Long: `Print an image's digest, sizes and configuration, read from its registry. With --username the
+password is read from ` + passwordVariable + `; otherwise the docker CLI's own sign-in is used.`,
+		Example: `  gitops image inspect docker.io/user/backstage-gitops:1.4.0
+  gitops image inspect --plain-http registry:5000/backstage-gitops@sha256:…`,
+		Args: oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Password = os.Getenv(passwordVariable)
+			i, _, err := image.Inspect(cmd.Context(), args[0], o)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), i)
+		},
+	}
+	registryFlags(cmd, &o)
+	return cmd
+}
+
+func newImageCheck() *cobra.Command {
+	var (
+		o                   image.Options
+		maxPacked, maxPlain int64
+		allow               []string
+	)
+	cmd := &cobra.Command{
+		Use:   "check REF",
+		Short: "Check that an image is slim and bare.",
+		Long: `Check that an image is slim and bare: its sizes, a numeric non-root user, an entrypoint that is
+the program itself, the OCI labels, and no package manager, compiler, shell, header, source,
+source map, type declaration, test or set-user-ID program. Findings are printed, and fail the check.`,
+		Example: `  gitops image check --plain-http registry:5000/backstage-gitops:1.4.0
+  gitops image check --allow shell docker.io/user/backstage-gitops:1.4.0`,
+		Args: oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Password = os.Getenv(passwordVariable)
+			i, files, err := image.Inspect(cmd.Context(), args[0], o)
+			if err != nil {
+				return err
+			}
+			found := image.Check(i, files, image.Limits{CompressedBytes: maxPacked * 1e6, DiskBytes: maxPlain * 1e6}, allow...)
+			if err := printJSON(cmd.OutOrStdout(), checked{Inspection: i, Findings: append([]image.Finding{}, found...)}); err != nil {
+				return err
+			}
+			if len(found) > 0 {
+				return fmt.Errorf("%s: %w: %s", args[0], errNotSlim, image.Summary(found))
+			}
+			return nil
+		},
+	}
+	registryFlags(cmd, &o)
+	cmd.Flags().Int64Var(&maxPacked, "max-compressed", image.SlimLimits.CompressedBytes/1e6, "the most MB to pull, 0 for any")
+	cmd.Flags().Int64Var(&maxPlain, "max-disk", image.SlimLimits.DiskBytes/1e6, "the most MB on disk, 0 for any")
+	cmd.Flags().StringArrayVar(&allow, "allow", nil, "a rule that does not apply, as named in a finding, repeatable")
+	return cmd
+}
+
+var errNotSlim = errors.New("not the slim image it should be")
+
+func registryFlags(cmd *cobra.Command, o *image.Options) {
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
+	cmd.Flags().StringVar(&o.Platform, "platform", "linux/amd64", "the platform to read of an image of several")
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/report"
+)
+
+func newReport() *cobra.Command {
+	var facts, jsonFile, markdownFile string
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Write a release's report from what its steps printed.",
+		Long: `Write a release's report as JSON and Markdown from what its steps printed: an object with
+"source" (the output of gitops source), "image" (name, tag, and the output of gitops image inspect),
+"commit" (the output of gitops push), "reason" and "timings" ([{"step", "seconds"}]), each left out
+where the step did not run. The outcome is released, nothing-to-release, published-not-committed
+or failed; it follows from the facts unless "outcome" says it.
+
+The values of ` + tokenVariable + ` and ` + passwordVariable + ` are taken out of every text.`,
+		Example: `  gitops report --facts facts.json --json report.json --markdown report.md`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := readInput(cmd.InOrStdin(), facts)
+			if err != nil {
+				return fmt.Errorf("read the facts: %w", err)
+			}
+			var f report.Facts
+			if err := json.Unmarshal(in, &f); err != nil {
+				return fmt.Errorf("%w: %w", report.ErrFacts, err)
+			}
+			d, err := report.New(f, os.Getenv(tokenVariable), os.Getenv(passwordVariable))
+			if err != nil {
+				return err
+			}
+			var text bytes.Buffer
+			if err := printJSON(&text, d); err != nil {
+				return err
+			}
+			if err := writeOutput(jsonFile, text.Bytes()); err != nil {
+				return err
+			}
+			if err := writeOutput(markdownFile, d.Markdown()); err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text.Bytes())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
+	cmd.Flags().StringVar(&jsonFile, "json", "", "write the report here as JSON as well")
+	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the report here as Markdown")
+	return cmd
+}
+
+func readInput(stdin io.Reader, file string) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(file)
+}
+
+func writeOutput(file string, text []byte) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}

@@ -43,9 +43,12 @@ Every finding is printed. A warning or an error among them fails the command, an
 			if err := printJSON(cmd.OutOrStdout(), linted{Findings: append([]chart.Finding{}, findings...)}); err != nil {
 				return err
 			}
-			failed := chart.Failed(findings)
-			if len(failed) > 0 {
-				return fmt.Errorf("chart %s has %d findings, the first is %s", dir, len(failed), failed[0])
+			switch failed := chart.Failed(findings); len(failed) {
+			case 0:
+			case 1:
+				return fmt.Errorf("chart %s: %s", dir, failed[0])
+			default:
+				return fmt.Errorf("chart %s has %d mistakes, the first: %s", dir, len(failed), failed[0])
 			}
 			slog.Info("no mistakes found", "chart", dir)
 			return nil

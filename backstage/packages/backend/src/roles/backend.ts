@@ -1,8 +1,25 @@
 import { createBackend } from '@backstage/backend-defaults';
+import {
+  coreServices,
+  createBackendFeatureLoader,
+} from '@backstage/backend-plugin-api';
+import { discoveryServiceFactory } from './discovery';
+
+/** PostgreSQL's own search engine, where that is the database. */
+const postgresSearch = createBackendFeatureLoader({
+  deps: { config: coreServices.rootConfig },
+  async *loader({ config }) {
+    if (config.getOptionalString('backend.database.client') === 'pg') {
+      yield (await import('@backstage/plugin-search-backend-module-pg'))
+        .default;
+    }
+  },
+});
 
 /** Creates the API: every plugin but the one that serves the app. */
 export function createApi() {
   const backend = createBackend();
+  backend.add(discoveryServiceFactory);
 
   backend.add(import('@backstage/plugin-proxy-backend'));
 
@@ -26,9 +43,8 @@ export function createApi() {
 
   backend.add(import('@backstage/plugin-techdocs-backend'));
 
-  // The PostgreSQL engine steps aside when the database is SQLite.
   backend.add(import('@backstage/plugin-search-backend'));
-  backend.add(import('@backstage/plugin-search-backend-module-pg'));
+  backend.add(postgresSearch);
   backend.add(import('@backstage/plugin-search-backend-module-catalog'));
   backend.add(import('@backstage/plugin-search-backend-module-techdocs'));
 

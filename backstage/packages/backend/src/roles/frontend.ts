@@ -6,6 +6,7 @@ import {
 import { type Config } from '@backstage/config';
 import { ConfigSources, StaticConfigSource } from '@backstage/config-loader';
 import { type JsonObject } from '@backstage/types';
+import { discoveryServiceFactory } from './discovery';
 
 const DEFAULT_PORT = 8000;
 
@@ -23,6 +24,7 @@ export async function createFrontend(argv: string[] = process.argv) {
   configured.close();
 
   const backend = createBackend();
+  backend.add(discoveryServiceFactory);
   backend.add(
     createServiceFactory({
       service: coreServices.rootConfig,

@@ -1,4 +1,6 @@
-import type { Role } from './parseRole';
+import { type BackendFeature } from '@backstage/backend-plugin-api';
+import { type Role } from './parseRole';
+import { shareRootLogger } from './rootLogger';
 
 /**
  * Starts what the role names and resolves once it is ready.
@@ -8,19 +10,28 @@ import type { Role } from './parseRole';
  * process exits.
  */
 export async function startRole(role: Role): Promise<void> {
-  // Imported on demand: a frontend never loads the plugins of the API.
-  const starting: Promise<unknown>[] = [];
-  if (role !== 'backend') {
-    starting.push(
-      import('./frontend').then(async ({ createFrontend }) =>
-        (await createFrontend()).start(),
-      ),
-    );
+  if (role === 'both') {
+    const { source, target } = shareRootLogger();
+    await Promise.all([startBackend(source), startFrontend(target)]);
+  } else if (role === 'backend') {
+    await startBackend();
+  } else {
+    await startFrontend();
   }
-  if (role !== 'frontend') {
-    starting.push(
-      import('./backend').then(({ createApi }) => createApi().start()),
-    );
-  }
-  await Promise.all(starting);
+}
+
+// Imported on demand: a frontend alone never loads the plugins of the API.
+
+async function startBackend(...features: BackendFeature[]) {
+  const { createApi } = await import('./backend');
+  const backend = createApi();
+  features.forEach(feature => backend.add(feature));
+  await backend.start();
+}
+
+async function startFrontend(...features: BackendFeature[]) {
+  const { createFrontend } = await import('./frontend');
+  const frontend = await createFrontend();
+  features.forEach(feature => frontend.add(feature));
+  await frontend.start();
 }

@@ -30,7 +30,7 @@ type Target struct {
 	Remote     string
 	Branch     string
 	Credential git.Credential
-	// Attempts bounds how often a push is tried while others push as well; 0 means 12.
+	// Attempts bounds how often a push is tried while others push as well; 0 means 20.
 	Attempts int
 	// Candidate, where given, is the only commit that may be pushed: the one that was verified.
 	Candidate string
@@ -45,7 +45,7 @@ type Pushed struct {
 }
 
 const (
-	defaultAttempts = 12
+	defaultAttempts = 20
 	// lostAnswers bounds how often a remote may fail to answer within one push.
 	lostAnswers = 2
 )
@@ -96,7 +96,8 @@ type pusher struct {
 	*git.Repo
 	rel    Release
 	target Target
-	// sent are the commits that a push did not confirm: an answer that is lost may have been a yes.
+	// sent are the commits that a push did not confirm. An answer that is lost may have been a yes; git may even
+	// have sent the push twice, and been told that the second came too late.
 	sent       []Commit
 	unanswered int
 }
@@ -130,7 +131,7 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; run the release again", ErrNotVerified, p.target.Candidate, c.SHA)
 	}
 	err = p.Push(ctx, p.target.Remote, p.target.Branch, nil, c.SHA+":refs/heads/"+p.target.Branch)
-	if errors.Is(err, git.ErrUnreachable) {
+	if err != nil {
 		p.sent = append(p.sent, c)
 	}
 	return Pushed{Commit: c}, err

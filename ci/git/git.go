@@ -123,8 +123,10 @@ func (r *Repo) Do(ctx context.Context, c Command) ([]byte, error) {
 	cmd.Stdin = c.Stdin
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// git passes a SIGTERM on to its transport helpers and removes its lock files.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	// A group of its own, so that a cancelled git takes its transport helpers along, which wait on a silent remote
+	// for longer; at SIGTERM git removes its lock files.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
 	if err == nil {

@@ -77,7 +77,7 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 	}
 	releaseFlags(cmd, &repo, &rel)
 	targetFlags(cmd, &t, &wait)
-	cmd.Flags().IntVar(&t.Attempts, "attempts", 12, "how often to try while others push as well")
+	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made by gitops commit, and no other")
 	required(cmd, "remote", "branch", "tag", "digest")
 	return cmd

@@ -52,7 +52,7 @@ func CheckRemote(remote string) error {
 	return nil
 }
 
-var userinfo = regexp.MustCompile(`://[^/@]*@`)
+var userinfo = regexp.MustCompile(`://[^/?#\s]*@`)
 
 // Redact takes a credential out of an address.
 func Redact(remote string) string { return userinfo.ReplaceAllString(remote, "://") }

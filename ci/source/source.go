@@ -263,7 +263,7 @@ func (r checkout) has(ctx context.Context, p string) (bool, error) {
 	if p == "." {
 		return true, nil
 	}
-	out, err := r.Run(ctx, "ls-tree", "--name-only", "HEAD", "--", p)
+	out, err := r.Run(ctx, "--literal-pathspecs", "ls-tree", "--name-only", "HEAD", "--", p)
 	return out != "", err
 }
 

@@ -113,7 +113,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: strings.Join(strings.Fields(f.Reason), " "), Image: f.Image, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {

@@ -1,0 +1,140 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGolden turns the facts of testdata into reports.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.facts.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no facts in testdata: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".facts.json")
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			t.Parallel()
+			d, err := report.New(facts(t, file), "canary")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(filepath.Base(name), string(d.Outcome)) {
+				t.Errorf("the outcome is %s", d.Outcome)
+			}
+			text, err := json.MarshalIndent(d, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".json", append(text, '\n'))
+			golden(t, name+".md", d.Markdown())
+			if bytes.Contains(text, []byte("canary")) || bytes.Contains(d.Markdown(), []byte("canary")) {
+				t.Error("the report shows a secret")
+			}
+		})
+	}
+}
+
+func facts(t *testing.T, file string) report.Facts {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f report.Facts
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (run with -update and look at the change):\n%s", path, got)
+	}
+}
+
+// TestRefused: a report cannot claim what its facts do not show.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	image := &report.Image{Name: "r", Tag: "t", Digest: "sha256:1"}
+	cases := map[string]struct {
+		facts report.Facts
+		want  string
+	}{
+		"no facts":                    {report.Facts{}, "a failure wants a reason"},
+		"published without a reason":  {report.Facts{Image: image}, "published-not-committed wants a reason"},
+		"released without a commit":   {report.Facts{Image: image, Outcome: report.Released}, "a release wants source, image and commit"},
+		"published without a digest":  {report.Facts{Image: &report.Image{Name: "r"}, Outcome: report.PublishedNotCommitted, Reason: "x"}, "wants the image"},
+		"nothing, but no commit":      {report.Facts{Outcome: report.NothingToRelease}, "wants source and commit"},
+		"an outcome that is none":     {report.Facts{Outcome: "great"}, `there is no outcome "great"`},
+		"a failure, the reason blank": {report.Facts{Outcome: report.Failed, Reason: " \n"}, "a failure wants a reason"},
+	}
+	for name, c := range cases {
+		if _, err := report.New(c.facts); !errors.Is(err, report.ErrFacts) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v; want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestMarkdownIsInert: texts of others cannot break out of their cell or bring markup.
+func TestMarkdownIsInert(t *testing.T) {
+	t.Parallel()
+	f := facts(t, "testdata/released.facts.json")
+	f.Source.Subject = "a | b <script>alert(1)</script> [x](http://y) **z** `c`\n# d"
+	f.Source.Branch = "b`| c"
+	f.Commit.Edits[0].Before = "x`\n|y"
+	d, err := report.New(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	md := string(d.Markdown())
+	for _, bad := range []string{"<script", " | b", "[x](", "**z**", "\n# d", "\n|y"} {
+		if strings.Contains(md, bad) {
+			t.Errorf("%q is in\n%s", bad, md)
+		}
+	}
+	if want := "x` \\|y"; !strings.Contains(md, want) {
+		t.Errorf("%q is not in\n%s", want, md)
+	}
+}
+
+func TestSecretsOfAnyForm(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"canary", `ca"na\ry`, "<canary>&", "schemaVersion", "released"} {
+		f := facts(t, "testdata/published-not-committed.facts.json")
+		f.Reason = "the remote said " + secret
+		d, err := report.New(f, "", secret)
+		if err != nil {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: %v", secret, err)
+			}
+			continue
+		}
+		if strings.Contains(d.Reason, secret) || strings.Contains(string(d.Markdown()), secret) {
+			t.Errorf("%s shows: %s", secret, d.Reason)
+		}
+	}
+}

@@ -60,15 +60,15 @@ type Commit struct {
 // branch moves, and the work tree and index are not read or written.
 func Create(ctx context.Context, dir, base string, rel Release) (Commit, error) {
 	r := git.Open(dir)
-	rel, err := rel.resolve(ctx, r)
+	rel, err := rel.checked(ctx, r)
 	if err != nil {
 		return Commit{}, err
 	}
-	base, err = r.Run(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", base+"^{commit}")
+	onto, err := resolve(ctx, r, base)
 	if err != nil {
-		return Commit{}, fmt.Errorf("the base is not a commit of %s: %w", dir, err)
+		return Commit{}, fmt.Errorf("the base: %w", err)
 	}
-	c, err := create(ctx, r, base, rel)
+	c, err := create(ctx, r, onto, rel)
 	if err != nil || c.Nothing {
 		return c, err
 	}
@@ -76,8 +76,8 @@ func Create(ctx context.Context, dir, base string, rel Release) (Commit, error) 
 	return c, err
 }
 
-// resolve checks a release and names its source commit in full.
-func (rel Release) resolve(ctx context.Context, r *git.Repo) (Release, error) {
+// checked checks a release and names its source commit in full.
+func (rel Release) checked(ctx context.Context, r *git.Repo) (Release, error) {
 	if err := rel.Pin.Check(); err != nil {
 		return rel, err
 	}
@@ -93,12 +93,22 @@ func (rel Release) resolve(ctx context.Context, r *git.Repo) (Release, error) {
 	if rel.Source == "" {
 		rel.Source = "HEAD"
 	}
-	sha, err := r.Run(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rel.Source+"^{commit}")
+	sha, err := resolve(ctx, r, rel.Source)
 	if err != nil {
-		return rel, fmt.Errorf("%s is not a commit of %s; commit first, a release is of HEAD: %w", rel.Source, r.Dir(), err)
+		return rel, fmt.Errorf("the released commit: %w", err)
 	}
 	rel.Source = sha
 	return rel, nil
+}
+
+// resolve names a commit in full.
+func resolve(ctx context.Context, r *git.Repo, revision string) (string, error) {
+	sha, err := r.Run(ctx, "rev-parse", "--verify", "--end-of-options", revision+"^{commit}")
+	var e *git.Error
+	if errors.As(err, &e) {
+		return "", fmt.Errorf("%s is not a commit of %s (git: %s)", revision, r.Dir(), git.Reason(e.Stderr))
+	}
+	return sha, err
 }
 
 // entry is a file of a commit's tree.

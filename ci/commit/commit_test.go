@@ -220,9 +220,9 @@ func TestCreateRefused(t *testing.T) {
 	}{
 		"not a checkout":    {dir: t.TempDir(), base: "HEAD", want: "is not a commit of"},
 		"no directory":      {dir: "/nonexistent", base: "HEAD", want: "/nonexistent"},
-		"no commit":         {dir: empty.Dir(), base: "HEAD", want: "a release is of HEAD"},
-		"unknown base":      {dir: r.Dir(), base: "nope", want: "the base is not a commit"},
-		"option as base":    {dir: r.Dir(), base: "--all", want: "the base is not a commit"},
+		"no commit":         {dir: empty.Dir(), base: "HEAD", want: "HEAD is not a commit of"},
+		"unknown base":      {dir: r.Dir(), base: "nope", want: "is not a commit of"},
+		"option as base":    {dir: r.Dir(), base: "--all", want: "is not a commit of"},
 		"unknown source":    {dir: r.Dir(), base: "HEAD", change: func(rel *commit.Release) { rel.Source = "nope" }, want: "nope is not a commit"},
 		"no such chart":     {dir: r.Dir(), base: "HEAD", change: func(rel *commit.Release) { rel.Chart = "charts/x" }, want: "there is no charts/x/values.yaml at"},
 		"chart outside":     {dir: r.Dir(), base: "HEAD", change: func(rel *commit.Release) { rel.Chart = "../x" }, want: "not inside of the repository"},
@@ -633,7 +633,7 @@ func TestSeedRefused(t *testing.T) {
 	}
 	empty := git.Open(t.TempDir())
 	run(t, empty, "init", "-q")
-	if _, err := commit.Seed(t.Context(), empty.Dir(), target); err == nil || !strings.Contains(err.Error(), "no commit yet") {
+	if _, err := commit.Seed(t.Context(), empty.Dir(), target); err == nil || !strings.Contains(err.Error(), "commit first, a release is of HEAD") {
 		t.Errorf("no commit: %v", err)
 	}
 	if _, err := commit.Seed(t.Context(), t.TempDir(), target); err == nil {

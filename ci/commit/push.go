@@ -54,7 +54,7 @@ const (
 // faster. The repository of dir is only read.
 func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed, err error) {
 	from := git.Open(dir)
-	rel, err = rel.resolve(ctx, from)
+	rel, err = rel.checked(ctx, from)
 	if err != nil {
 		return Pushed{}, err
 	}
@@ -200,13 +200,13 @@ func scratch(ctx context.Context, from *git.Repo, remote, branch string, c git.C
 	return r, remove, nil
 }
 
-// sleep waits a random time that grows with the attempts, so that those who collided do not meet again.
+// sleep waits a time that grows with the attempts and is partly random, so that those who collided do not meet again.
 func sleep(ctx context.Context, attempt int) error {
 	most := min(100*time.Millisecond<<attempt, 3*time.Second)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(rand.N(most)):
+	case <-time.After(most/2 + rand.N(most/2)):
 		return nil
 	}
 }

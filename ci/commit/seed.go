@@ -46,9 +46,9 @@ var ErrShallow = errors.New("the checkout is shallow; fetch the whole history fi
 // follows the checkout: nothing is lost, but a branch may be moved.
 func Seed(ctx context.Context, dir string, t Target) (result Seeded, err error) {
 	from := git.Open(dir)
-	head, err := from.Run(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+	head, err := resolve(ctx, from, "HEAD")
 	if err != nil {
-		return Seeded{}, fmt.Errorf("%s has no commit yet; commit first, a release is of HEAD: %w", dir, err)
+		return Seeded{}, fmt.Errorf("%w; commit first, a release is of HEAD", err)
 	}
 	shallow, err := from.Run(ctx, "rev-parse", "--is-shallow-repository")
 	if err != nil {

@@ -157,7 +157,7 @@ func inspect(img v1.Image) (Inspection, []File, error) {
 	}
 	i := Inspection{
 		Manifest:        digest.String(),
-		Platform:        config.Platform().String(),
+		Platform:        v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}.String(),
 		CompressedBytes: size + manifest.Config.Size,
 		Created:         config.Created.UTC(),
 		User:            config.Config.User,

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/gitserver"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden texts of testdata/script")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gitops": main})
+}
+
+// TestScripts runs the program as its users do: one file of testdata/script per command.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			for name, value := range map[string]string{
+				"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com",
+				"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z", "GIT_CONFIG_NOSYSTEM": "1", "TMPDIR": env.WorkDir + "/.tmp",
+				"DIGEST": "sha256:" + strings.Repeat("0123456789abcdef", 4),
+			} {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"remote":   serveRemote,
+			"registry": serveRegistry,
+			"checkout": makeCheckout,
+			"silent":   serveSilence,
+		},
+	})
+}
+
+// serveRemote is `remote NAME [TOKEN]`: a Git server with one empty repository; $NAME is its URL, $NAME_DIR its folder.
+func serveRemote(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: remote NAME [TOKEN]")
+	}
+	root := ts.MkAbs("." + args[0])
+	c := gitserver.Config{Root: root, Create: []string{"a.git"}}
+	if len(args) == 2 {
+		c.Token = args[1]
+	}
+	h, err := gitserver.New(context.Background(), c)
+	ts.Check(err)
+	s := httptest.NewServer(h)
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL+"/a.git")
+	ts.Setenv(args[0]+"_DIR", root+"/a.git")
+}
+
+// serveRegistry is `registry NAME`: a registry with the image app:1; $NAME is its address.
+func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: registry NAME")
+	}
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	ts.Defer(s.Close)
+	host := strings.TrimPrefix(s.URL, "http://")
+	img, err := random.Image(1000, 2)
+	ts.Check(err)
+	tag, err := name.NewTag(host + "/app:1")
+	ts.Check(err)
+	ts.Check(remote.Write(tag, img))
+	ts.Setenv(args[0], host)
+}
+
+// makeCheckout is `checkout DIR`: a checkout with a Backstage app and its chart in one commit.
+func makeCheckout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: checkout DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(dir, os.DirFS("testdata/project")))
+	for _, call := range [][]string{{"init", "-q", "-b", "main", dir}, {"-C", dir, "add", "-A"}, {"-C", dir, "commit", "-q", "-m", "feat: start"}} {
+		ts.Check(ts.Exec("git", call...))
+	}
+}
+
+// serveSilence is `silent NAME`: a server that takes connections and never answers; $NAME is its URL.
+func serveSilence(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: silent NAME")
+	}
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() })
+	ts.Setenv(args[0], "http://"+l.Addr().String()+"/a.git")
+}

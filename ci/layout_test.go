@@ -1,0 +1,97 @@
+// Package ci_test holds the rules on how the packages below ci may import one another.
+package ci_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/backstage-gitops/backstage-gitops/ci/"
+
+// allowed are the imports within ci, as in the table of README.md. Programs and tests may import anything but
+// programs.
+var allowed = map[string][]string{
+	"bump":      {"imageref"},
+	"chart":     {},
+	"commit":    {"bump", "git", "imageref"},
+	"git":       {},
+	"gitserver": {"git"},
+	"image":     {"imageref"},
+	"imageref":  {},
+	"report":    {"bump", "commit", "git", "source"},
+	"source":    {"bump", "git", "imageref"},
+	"workflows": {},
+}
+
+// heavy are libraries that one package alone may link.
+var heavy = map[string]string{
+	"helm.sh/helm": "chart",
+	"k8s.io/":      "chart",
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		pkg := path.Dir(filepath.ToSlash(file))
+		if !strings.HasSuffix(file, ".go") || pkg == "." {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		seen[pkg] = true
+		for _, i := range parsed.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			check(t, file, pkg, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range allowed {
+		if !seen[pkg] {
+			t.Errorf("the package %s of the table is not there", pkg)
+		}
+	}
+}
+
+func check(t *testing.T, file, pkg, imported string) {
+	t.Helper()
+	for library, owner := range heavy {
+		if _, known := allowed[pkg]; known && strings.HasPrefix(imported, library) && pkg != owner {
+			t.Errorf("%s imports %s; only %s may", file, imported, owner)
+		}
+	}
+	within, ok := strings.CutPrefix(imported, module)
+	if !ok || within == pkg {
+		return
+	}
+	switch {
+	case strings.HasPrefix(within, "cmd/"):
+		t.Errorf("%s imports the program %s", file, within)
+	case strings.HasPrefix(within, "airgap") && !strings.HasPrefix(pkg, "airgap") && pkg != "cmd/airgap":
+		t.Errorf("%s imports %s; nothing but its program may", file, within)
+	case strings.HasPrefix(pkg, "cmd/"), strings.HasPrefix(pkg, "airgap"), strings.HasSuffix(file, "_test.go"):
+	case !slices.Contains(allowed[pkg], within):
+		t.Errorf("%s imports %s, which the table does not allow", file, within)
+	}
+}

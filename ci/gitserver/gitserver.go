@@ -53,6 +53,19 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 		if !repositoryName.MatchString(name) {
 			return nil, fmt.Errorf("%q is not a repository's name; write NAME.git", name)
 		}
+	}
+	claimed, err := claim(root, func() error {
+		for _, name := range c.Create {
+			if err := unlock(filepath.Join(root, name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range c.Create {
 		if err := create(ctx, filepath.Join(root, name), c.Branch); err != nil {
 			return nil, fmt.Errorf("create %s: %w", name, err)
 		}
@@ -72,7 +85,13 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc(HealthPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.Handle("/", authorized(c.Token, spooled(backend)))
-	return mux, nil
+	return &server{Handler: mux, claimed: claimed}, nil
+}
+
+// server holds on to its claim for as long as it is in use.
+type server struct {
+	http.Handler
+	claimed *os.File
 }
 
 // create is safe to interrupt: git init completes a repository that is there in part.

@@ -123,6 +123,37 @@ func TestRepositoriesOutlastTheServer(t *testing.T) {
 	}
 }
 
+// TestLocksOfTheKilled: a git that was killed leaves lock files, which must not refuse pushes for ever; those of a git
+// that runs under another server of the same root must stay.
+func TestLocksOfTheKilled(t *testing.T) {
+	t.Parallel()
+	c := gitserver.Config{Root: t.TempDir(), Create: []string{"a.git"}}
+	r := repository(t, 1)
+	lock := filepath.Join(c.Root, "a.git", "refs", "heads", "main.lock")
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put := func() {
+		t.Helper()
+		if err := os.WriteFile(lock, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	first := serve(t, c) + "/a.git"
+	if err := r.Push(t.Context(), first, "main", nil, "HEAD:refs/heads/main"); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	second := serve(t, c) + "/a.git"
+	if err := r.Push(t.Context(), second, "main", nil, "HEAD:refs/heads/other"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(lock); err != nil {
+		t.Errorf("the second server took a lock away: %v", err)
+	}
+}
+
 func TestOnlyRepositoriesAreServed(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -60,6 +60,9 @@ type Commit struct {
 // branch moves, and the work tree and index are not read or written.
 func Create(ctx context.Context, dir, base string, rel Release) (Commit, error) {
 	r := git.Open(dir)
+	if err := rel.Pin.Check(); err != nil {
+		return Commit{}, err
+	}
 	rel, err := rel.checked(ctx, r)
 	if err != nil {
 		return Commit{}, err
@@ -76,11 +79,8 @@ func Create(ctx context.Context, dir, base string, rel Release) (Commit, error) 
 	return c, err
 }
 
-// checked checks a release and names its source commit in full.
+// checked checks all of a release but its pin, and names its source commit in full.
 func (rel Release) checked(ctx context.Context, r *git.Repo) (Release, error) {
-	if err := rel.Pin.Check(); err != nil {
-		return rel, err
-	}
 	if rel.Image != "" {
 		if _, err := imageref.ParseName(rel.Image); err != nil {
 			return rel, err
@@ -112,24 +112,23 @@ func resolve(ctx context.Context, r *git.Repo, revision string) (string, error) 
 }
 
 // entry is a file of a commit's tree.
-type entry struct{ path, mode, text string }
+type entry struct {
+	path, mode string
+	text       []byte
+}
 
 func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit, error) {
-	values, err := readEntry(ctx, r, base, path.Join(rel.Chart, bump.ValuesFile))
+	values, chart, err := readChart(ctx, r, base, rel.Chart)
 	if err != nil {
 		return Commit{}, err
 	}
-	chart, err := readEntry(ctx, r, base, path.Join(rel.Chart, bump.ChartFile))
+	after, edits, err := bump.Apply(bump.Files{Values: values.text, Chart: chart.text}, rel.Pin)
 	if err != nil {
-		return Commit{}, err
-	}
-	after, edits, err := bump.Apply(bump.Files{Values: []byte(values.text), Chart: []byte(chart.text)}, rel.Pin)
-	if err != nil {
-		return Commit{}, fmt.Errorf("%s at %.12s: %w", rel.Chart, base, err)
+		return Commit{}, atCommit(rel.Chart, base, err)
 	}
 	version, err := bump.Version(after.Chart)
 	if err != nil {
-		return Commit{}, fmt.Errorf("%s at %.12s: %w", rel.Chart, base, err)
+		return Commit{}, atCommit(rel.Chart, base, err)
 	}
 	c := Commit{Base: base, Source: rel.Source, Edits: edits, Version: version}
 	if len(edits) == 0 {
@@ -146,7 +145,7 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 		}
 		return c, nil
 	}
-	values.text, chart.text = string(after.Values), string(after.Chart)
+	values.text, chart.text = after.Values, after.Chart
 	tree, err := writeTree(ctx, r, base, values, chart)
 	if err != nil {
 		return Commit{}, err
@@ -170,6 +169,11 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 	return c, nil
 }
 
+// atCommit says where a chart is that cannot be bumped.
+func atCommit(chart, commit string, err error) error {
+	return fmt.Errorf("%s at %.12s: %w", chart, commit, err)
+}
+
 // message is a conventional commit whose trailers a machine can read: git log --format='%(trailers:key=Digest)'.
 func (rel Release) message() string {
 	name := path.Base(rel.Chart)
@@ -187,6 +191,15 @@ func (rel Release) message() string {
 
 const sourceTrailer = "Source-Revision"
 
+// readChart reads the two files of a chart that a bump edits.
+func readChart(ctx context.Context, r *git.Repo, commit, chart string) (values, meta entry, err error) {
+	if values, err = readEntry(ctx, r, commit, path.Join(chart, bump.ValuesFile)); err != nil {
+		return entry{}, entry{}, err
+	}
+	meta, err = readEntry(ctx, r, commit, path.Join(chart, bump.ChartFile))
+	return values, meta, err
+}
+
 func readEntry(ctx context.Context, r *git.Repo, commit, p string) (entry, error) {
 	out, err := r.Run(ctx, "--literal-pathspecs", "ls-tree", commit, "--", p)
 	if err != nil {
@@ -201,7 +214,7 @@ func readEntry(ctx context.Context, r *git.Repo, commit, p string) (entry, error
 		return entry{}, fmt.Errorf("%w: %s at %.12s is not a regular file", bump.ErrChart, p, commit)
 	}
 	text, err := r.Do(ctx, git.Command{Args: []string{"cat-file", "blob", commit + ":" + p}})
-	return entry{path: p, mode: mode, text: string(text)}, err
+	return entry{path: p, mode: mode, text: text}, err
 }
 
 // writeTree is the tree of a commit with some files replaced, made in an index of its own.
@@ -217,7 +230,7 @@ func writeTree(ctx context.Context, r *git.Repo, base string, entries ...entry) 
 	}
 	var list bytes.Buffer
 	for _, e := range entries {
-		sha, err := r.Do(ctx, git.Command{Args: []string{"hash-object", "-w", "--no-filters", "--stdin"}, Stdin: strings.NewReader(e.text)})
+		sha, err := r.Do(ctx, git.Command{Args: []string{"hash-object", "-w", "--no-filters", "--stdin"}, Stdin: bytes.NewReader(e.text)})
 		if err != nil {
 			return "", err
 		}

@@ -317,6 +317,26 @@ func TestPushReadsOnly(t *testing.T) {
 	}
 }
 
+func TestPreflight(t *testing.T) {
+	t.Parallel()
+	r, target, bare := seeded(t)
+	head, before := run(t, r, "rev-parse", "HEAD"), run(t, bare, "for-each-ref")
+	rel := commit.Release{Chart: "charts/backstage"}
+	ready, err := commit.Preflight(t.Context(), r.Dir(), rel, target)
+	if want := (commit.Ready{Remote: target.Remote, Branch: "main", Tip: head, Source: head, Chart: bump.Pin{Tag: "latest"}}); err != nil || ready != want {
+		t.Errorf("%+v, %v; want %+v", ready, err, want)
+	}
+	if after := run(t, bare, "for-each-ref"); after != before {
+		t.Errorf("the remote changed:\n%s\n%s", before, after)
+	}
+	if _, err := commit.Push(t.Context(), r.Dir(), release(1), target); err != nil {
+		t.Fatal(err)
+	}
+	if ready, err = commit.Preflight(t.Context(), r.Dir(), rel, target); err != nil || ready.Chart != release(1).Pin {
+		t.Errorf("%+v, %v", ready, err)
+	}
+}
+
 func TestPushOntoAnother(t *testing.T) {
 	t.Parallel()
 	r, target, bare := seeded(t)
@@ -343,32 +363,39 @@ func TestPushRefused(t *testing.T) {
 		prepare func(t *testing.T, r *git.Repo, target *commit.Target, bare *git.Repo)
 		want    error
 		text    string
+		// preflight finds this out before anything is built.
+		preflight bool
 	}{
 		"a commit that is not on the branch": {
+			preflight: true,
 			prepare: func(t *testing.T, r *git.Repo, _ *commit.Target, _ *git.Repo) {
 				save(t, r, "mine", map[string]string{"file": "2"})
 			},
 			want: commit.ErrDiverged, text: "is not in main of http://",
 		},
 		"an empty repository": {
-			prepare: func(t *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) { target.Remote, _ = server(t, "") },
-			want:    git.ErrNoBranch, text: "no such branch: main in http://",
+			preflight: true,
+			prepare:   func(t *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) { target.Remote, _ = server(t, "") },
+			want:      git.ErrNoBranch, text: "no such branch: main in http://",
 		},
 		"no such branch": {
-			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) { target.Branch = "release" },
-			want:    git.ErrNoBranch,
+			preflight: true,
+			prepare:   func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) { target.Branch = "release" },
+			want:      git.ErrNoBranch,
 		},
 		"no branch name": {
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) { target.Branch = "a b" },
 			text:    `"a b" is not a branch name`,
 		},
 		"no such repository": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote = strings.Replace(target.Remote, "/a.git", "/b.git", 1)
 			},
 			want: git.ErrNotFound, text: "there is no repository there",
 		},
 		"no such folder": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote = "file:///nonexistent/a.git"
 			},
@@ -387,12 +414,14 @@ func TestPushRefused(t *testing.T) {
 			want: git.ErrRefused, text: "hook declined: main is protected",
 		},
 		"a token is wanted": {
+			preflight: true,
 			prepare: func(t *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote, _ = server(t, "right")
 			},
 			want: git.ErrUnauthorized, text: "GITOPS_TOKEN",
 		},
 		"another token is wanted": {
+			preflight: true,
 			prepare: func(t *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote, _ = server(t, "right")
 				target.Credential = git.Credential{Username: "x", Token: "wrong-canary"}
@@ -400,6 +429,7 @@ func TestPushRefused(t *testing.T) {
 			want: git.ErrUnauthorized,
 		},
 		"a token that may read only": {
+			preflight: true,
 			prepare: func(t *testing.T, r *git.Repo, target *commit.Target, _ *git.Repo) {
 				var bare *git.Repo
 				target.Remote, bare = server(t, "", func(next http.Handler) http.Handler {
@@ -416,24 +446,28 @@ func TestPushRefused(t *testing.T) {
 			want: git.ErrUnauthorized,
 		},
 		"a token with a line break": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Credential = git.Credential{Username: "x", Token: "a\nX-Evil: 1"}
 			},
 			want: git.ErrToken,
 		},
 		"nobody listens": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote = "http://127.0.0.1:1/a.git"
 			},
 			want: git.ErrUnreachable,
 		},
 		"an unknown host": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote = "http://nowhere.invalid/a.git"
 			},
 			want: git.ErrUnreachable,
 		},
 		"a server that breaks": {
+			preflight: true,
 			prepare: func(t *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "broken", http.StatusBadGateway) }))
 				t.Cleanup(s.Close)
@@ -442,6 +476,7 @@ func TestPushRefused(t *testing.T) {
 			want: git.ErrUnreachable,
 		},
 		"a credential in the address": {
+			preflight: true,
 			prepare: func(_ *testing.T, _ *git.Repo, target *commit.Target, _ *git.Repo) {
 				target.Remote = "https://user:wrong-canary@example.com/a.git"
 			},
@@ -454,6 +489,7 @@ func TestPushRefused(t *testing.T) {
 			want: commit.ErrNotVerified,
 		},
 		"a chart that the tip has lost": {
+			preflight: true,
 			prepare: func(t *testing.T, r *git.Repo, _ *commit.Target, bare *git.Repo) {
 				head := run(t, r, "rev-parse", "HEAD")
 				save(t, r, "drop", map[string]string{"charts/backstage/values.yaml": ""})
@@ -469,6 +505,11 @@ func TestPushRefused(t *testing.T) {
 			r, target, bare := seeded(t)
 			c.prepare(t, r, &target, bare)
 			before := run(t, bare, "for-each-ref")
+			if c.preflight {
+				if _, err := commit.Preflight(t.Context(), r.Dir(), release(1), target); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("preflight: got %v; want %v, %q", err, c.want, c.text)
+				}
+			}
 			_, err := commit.Push(t.Context(), r.Dir(), release(1), target)
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Fatalf("got %v; want %v, %q", err, c.want, c.text)

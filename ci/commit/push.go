@@ -53,6 +53,9 @@ const (
 // Push brings a release to the target: on top of its tip, and again on top of the new tip where somebody else was
 // faster. The repository of dir is only read.
 func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed, err error) {
+	if err := rel.Pin.Check(); err != nil {
+		return Pushed{}, err
+	}
 	from := git.Open(dir)
 	rel, err = rel.checked(ctx, from)
 	if err != nil {
@@ -112,10 +115,8 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 			return Pushed{Commit: c}, err
 		}
 	}
-	if there, err := p.isAncestor(ctx, p.rel.Source, tip); err != nil {
+	if err := p.contained(ctx, tip); err != nil {
 		return Pushed{}, err
-	} else if !there {
-		return Pushed{}, fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, p.rel.Source, p.target.Branch, p.target.Remote)
 	}
 	c, err := create(ctx, p.Repo, tip, p.rel)
 	if err != nil {
@@ -135,6 +136,15 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 		p.sent = append(p.sent, c)
 	}
 	return Pushed{Commit: c}, err
+}
+
+// contained refuses a release of a commit that the branch does not hold.
+func (p *pusher) contained(ctx context.Context, tip string) error {
+	there, err := p.isAncestor(ctx, p.rel.Source, tip)
+	if err == nil && !there {
+		err = fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, p.rel.Source, p.target.Branch, p.target.Remote)
+	}
+	return err
 }
 
 // current refuses to roll the branch back: a release of a later commit, finished first, stays.

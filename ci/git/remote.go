@@ -84,6 +84,18 @@ func (r *Repo) Push(ctx context.Context, remote, branch string, lease *string, r
 	return nil
 }
 
+// MayPush asks a remote whether it would take a push to a branch from this credential, and pushes nothing.
+func (r *Repo) MayPush(ctx context.Context, remote, branch, tip string) error {
+	_, err := r.Run(ctx, "push", "--dry-run", "--porcelain", "--no-verify", "--no-follow-tags", "--end-of-options", remote, tip+":refs/heads/"+branch)
+	if err != nil {
+		err = remoteError(remote, branch, err)
+	}
+	if errors.Is(err, ErrRaced) {
+		return nil // somebody pushes right now; the credential was taken
+	}
+	return err
+}
+
 // lost are the words for an update that came second: git's own, and those of servers with a lock of their own.
 var lost = regexp.MustCompile(`(?i)fetch first|non-fast-forward|stale info|cannot lock ref|failed to lock|failed to update ref|incorrect old value|reference already exists|remote ref updated|unable to update local ref`)
 

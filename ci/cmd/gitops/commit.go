@@ -83,6 +83,38 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 	return cmd
 }
 
+func newPreflight() *cobra.Command {
+	var (
+		repo string
+		rel  commit.Release
+		t    commit.Target
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "preflight",
+		Short: "Find out, before anything is built, whether a release could be pushed.",
+		Long: `Find out, before anything is built, whether a release could be pushed: the remote answers, takes
+the token for a push, has the checkout's HEAD on its branch, and its chart can be bumped. Nothing is
+written. "chart" is what the branch names now.`,
+		Example: `  gitops preflight --repo . --remote https://github.com/owner/repository.git --image docker.io/user/backstage-gitops`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("asking the remote took longer than %s", wait))
+			defer cancel()
+			t.Credential.Token = os.Getenv(tokenVariable)
+			ready, err := commit.Preflight(ctx, repo, rel, t)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), ready)
+		},
+	}
+	sourceFlags(cmd, &repo, &rel)
+	targetFlags(cmd, &t, &wait)
+	required(cmd, "remote", "branch")
+	return cmd
+}
+
 func newSeed() *cobra.Command {
 	var (
 		repo string
@@ -123,11 +155,15 @@ func sayNothing(c commit.Commit) {
 }
 
 func releaseFlags(cmd *cobra.Command, repo *string, rel *commit.Release) {
+	sourceFlags(cmd, repo, rel)
+	pinFlags(cmd, &rel.Pin)
+}
+
+func sourceFlags(cmd *cobra.Command, repo *string, rel *commit.Release) {
 	cmd.Flags().StringVar(repo, "repo", ".", "the checkout")
 	cmd.Flags().StringVar(&rel.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
 	cmd.Flags().StringVar(&rel.Image, "image", "", "the image's name without tag, for the commit's message")
 	cmd.Flags().StringVar(&rel.Source, "source", "", "the commit that is released (default HEAD)")
-	pinFlags(cmd, &rel.Pin)
 }
 
 func targetFlags(cmd *cobra.Command, t *commit.Target, wait *time.Duration) {

@@ -65,7 +65,7 @@ func newRoot() *cobra.Command {
 
 Each subcommand is one step of a release and can be tried alone:
 
-  source → (build and publish the image) → seed → push → report
+  source → seed → preflight → (build and publish the image) → push → report
 
 Results are JSON on standard output, status goes to standard error. A failure is one
 sentence and exit code 1, a wrong command line exit code 2.`,
@@ -94,6 +94,7 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 	root.AddCommand(
 		newSource(),
 		newBump(),
+		newPreflight(),
 		newCommit(),
 		newPush(),
 		newSeed(),

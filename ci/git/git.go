@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -128,7 +129,9 @@ func (r *Repo) Do(ctx context.Context, c Command) ([]byte, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
+	start := time.Now()
 	err := cmd.Run()
+	slog.DebugContext(ctx, "git", "args", r.scrub(strings.Join(c.Args, " ")), "took", time.Since(start))
 	if err == nil {
 		return stdout.Bytes(), nil
 	}

@@ -70,13 +70,12 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 			return nil, fmt.Errorf("create %s: %w", name, err)
 		}
 	}
-	program, err := exec.LookPath("git")
+	program, err := backendProgram(ctx, root)
 	if err != nil {
-		return nil, fmt.Errorf("serve Git: %w", err)
+		return nil, err
 	}
 	backend := &cgi.Handler{
 		Path:   program,
-		Args:   []string{"http-backend"},
 		Dir:    root,
 		Env:    environ(root),
 		Logger: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
@@ -92,6 +91,19 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 type server struct {
 	http.Handler
 	claimed *os.File
+}
+
+// backendProgram finds git http-backend, which some distributions package apart from git.
+func backendProgram(ctx context.Context, root string) (string, error) {
+	dir, err := git.Open(root).Run(ctx, "--exec-path")
+	if err != nil {
+		return "", err
+	}
+	program, err := exec.LookPath(filepath.Join(dir, "git-http-backend"))
+	if err != nil {
+		return "", fmt.Errorf("git http-backend is missing; install the package that holds it, git or git-daemon: %w", err)
+	}
+	return program, nil
 }
 
 // create is safe to interrupt: git init completes a repository that is there in part.

@@ -18,7 +18,9 @@ const { values } = parseArgs({
 });
 
 if (!values.source || !values.out) {
-  fail('usage: trace.js --source DIR --out DIR [--entry FILE] [--include PATH]…');
+  fail(
+    'usage: trace.js --source DIR --out DIR [--entry FILE] [--include PATH]…'
+  );
 }
 
 try {

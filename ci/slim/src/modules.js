@@ -21,6 +21,6 @@ export async function traceModules(root, entry) {
     }
   }
   return [...fileList].filter(
-    path => !path.startsWith('..') && existsSync(join(root, path)),
+    path => !path.startsWith('..') && existsSync(join(root, path))
   );
 }

@@ -2,13 +2,16 @@ import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
+import { pruneToSecrets } from './prune.js';
 
 /**
  * Finds the configuration schemas the way @backstage/config-loader does at
  * start: from the workspace's packages through the dependencies of every
  * package that has a schema or depends on Backstage.
  *
- * A schema in TypeScript is compiled here, so that no compiler is needed then.
+ * They are reduced to what a running backend asks of them, and those in
+ * TypeScript are compiled, so that no compiler is needed then. The schema that
+ * app-backend asks is another: the app's build has left it in its dist.
  */
 export async function configSchemas(root, members) {
   const found = [];
@@ -46,31 +49,38 @@ export async function configSchemas(root, members) {
 }
 
 async function schemaOf(root, manifestPath, manifest) {
-  const manifestFile = relative(root, manifestPath);
+  const file = relative(root, manifestPath);
   const { configSchema } = manifest;
+  if (configSchema === undefined) {
+    return { files: [file], replacements: {} };
+  }
   if (typeof configSchema !== 'string') {
-    return { files: [manifestFile], replacements: {} };
+    const pruned = { ...manifest, configSchema: pruneToSecrets(configSchema) };
+    return { files: [], replacements: { [file]: json(pruned) } };
   }
-  const schemaFile = join(dirname(manifestFile), configSchema);
+
+  const path = join(dirname(manifestPath), configSchema);
   if (!configSchema.endsWith('.d.ts')) {
-    return { files: [manifestFile, schemaFile], replacements: {} };
+    const schema = JSON.parse(await readFile(path, 'utf8'));
+    return {
+      files: [file],
+      replacements: { [relative(root, path)]: json(pruneToSecrets(schema)) },
+    };
   }
-  const compiled = `${schemaFile.slice(0, -'.d.ts'.length)}.schema.json`;
+  const name = configSchema.replace(/\.d\.ts$/, '.schema.json');
+  const schema = await compile(root, manifestPath);
   return {
-    files: [manifestFile],
+    files: [],
     replacements: {
-      [manifestFile]: json({
-        ...manifest,
-        configSchema: `${configSchema.slice(0, -'.d.ts'.length)}.schema.json`,
-      }),
-      [compiled]: json(await compile(root, manifestPath)),
+      [file]: json({ ...manifest, configSchema: name }),
+      [join(dirname(file), name)]: json(pruneToSecrets(schema)),
     },
   };
 }
 
 async function compile(root, manifestPath) {
   const require = createRequire(
-    join(root, 'node_modules/@backstage/config-loader/package.json'),
+    join(root, 'node_modules/@backstage/config-loader/package.json')
   );
   const { loadConfigSchema } = require('@backstage/config-loader');
   const schema = await loadConfigSchema({

@@ -61,12 +61,12 @@ async function check(root, entry) {
   }
   if (!existsSync(join(root, 'node_modules'))) {
     throw new Error(
-      `${root} has no node_modules: run the production dependencies stage first`,
+      `${root} has no node_modules: run the production dependencies stage first`
     );
   }
   if (!existsSync(join(root, entry))) {
     throw new Error(
-      `${root} is not built: no ${entry}; extract packages/backend/dist/bundle.tar.gz there first`,
+      `${root} is not built: no ${entry}; extract packages/backend/dist/bundle.tar.gz there first`
     );
   }
 }

@@ -76,7 +76,7 @@ export class Tree {
       if (stat.isSymbolicLink()) {
         this.#links.set(
           file,
-          relative(await realpath(this.#root), await realpath(from)),
+          relative(await realpath(this.#root), await realpath(from))
         );
         continue;
       }

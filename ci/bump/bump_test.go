@@ -300,6 +300,32 @@ func TestDir(t *testing.T) {
 	})
 }
 
+// TestProjectsChart: the chart of this project can be bumped, and the bump changes four of its lines.
+func TestProjectsChart(t *testing.T) {
+	t.Parallel()
+	const dir = "../../charts/backstage/"
+	in := bump.Files{Values: read(t, dir+bump.ValuesFile), Chart: read(t, dir+bump.ChartFile)}
+	out, edits, err := bump.Apply(in, pin)
+	if err != nil || len(edits) != 4 {
+		t.Fatalf("%v, %v", edits, err)
+	}
+	changed := 0
+	for _, f := range [][2][]byte{{in.Values, out.Values}, {in.Chart, out.Chart}} {
+		before, after := strings.Split(string(f[0]), "\n"), strings.Split(string(f[1]), "\n")
+		if len(before) != len(after) {
+			t.Fatalf("%d lines became %d", len(before), len(after))
+		}
+		for n := range before {
+			if before[n] != after[n] {
+				changed++
+			}
+		}
+	}
+	if changed != 4 {
+		t.Errorf("%d lines changed", changed)
+	}
+}
+
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,10 +81,11 @@ func (r *Repo) Scratch(ctx context.Context, dir string) (*Repo, error) {
 	if _, err := s.Run(ctx, "init", "--quiet", "--bare", "--template=", "--object-format="+format, dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir+"/objects/info", 0o755); err != nil {
+	info := filepath.Join(dir, "objects", "info")
+	if err := os.MkdirAll(info, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(dir+"/objects/info/alternates", []byte(objects+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(info, "alternates"), []byte(objects+"\n"), 0o644); err != nil {
 		return nil, err
 	}
 	shallow, err := r.Run(ctx, "rev-parse", "--path-format=absolute", "--git-path", "shallow")
@@ -91,7 +93,7 @@ func (r *Repo) Scratch(ctx context.Context, dir string) (*Repo, error) {
 		return nil, err
 	}
 	if list, err := os.ReadFile(shallow); err == nil {
-		if err := os.WriteFile(dir+"/shallow", list, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "shallow"), list, 0o644); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package gitserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -46,9 +47,6 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Branch == "" {
-		c.Branch = "main"
-	}
 	for _, name := range c.Create {
 		if !repositoryName.MatchString(name) {
 			return nil, fmt.Errorf("%q is not a repository's name; write NAME.git", name)
@@ -66,7 +64,7 @@ func New(ctx context.Context, c Config) (http.Handler, error) {
 		return nil, err
 	}
 	for _, name := range c.Create {
-		if err := create(ctx, filepath.Join(root, name), c.Branch); err != nil {
+		if err := create(ctx, filepath.Join(root, name), cmp.Or(c.Branch, "main")); err != nil {
 			return nil, fmt.Errorf("create %s: %w", name, err)
 		}
 	}
@@ -111,10 +109,8 @@ func create(ctx context.Context, dir, branch string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if _, err := git.Open(dir).Run(ctx, "init", "--quiet", "--bare", "--template=", "--initial-branch="+branch, dir); err != nil {
-		return err
-	}
-	return nil
+	_, err := git.Open(dir).Run(ctx, "init", "--quiet", "--bare", "--template=", "--initial-branch="+branch, dir)
+	return err
 }
 
 // environ is all that git http-backend sees of this process, settings included.

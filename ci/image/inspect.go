@@ -4,6 +4,7 @@ package image
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, err
 	}
-	platform, err := v1.ParsePlatform(or(o.Platform, "linux/amd64"))
+	platform, err := v1.ParsePlatform(cmp.Or(o.Platform, "linux/amd64"))
 	if err != nil {
 		return Inspection{}, nil, fmt.Errorf("platform %q: %w", o.Platform, err)
 	}
@@ -262,11 +263,4 @@ func registryError(ref string, err error) error {
 		return fmt.Errorf("%s: %w: %w", ref, ErrUnreachable, err)
 	}
 	return fmt.Errorf("%s: %w", ref, err)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

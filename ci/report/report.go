@@ -3,6 +3,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -271,25 +272,14 @@ func (d Document) title() string {
 	case Released:
 		return "Released" + name
 	case NothingToRelease:
-		return "Nothing to release:" + or(name, " the chart is up to date")
+		return "Nothing to release:" + cmp.Or(name, " the chart is up to date")
 	case PublishedNotCommitted:
-		return "Published, but not committed:" + or(name, " the image")
+		return "Published, but not committed:" + cmp.Or(name, " the image")
 	}
-	return "Release failed" + prefixed(name, ":")
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
+	if name != "" {
+		return "Release failed:" + name
 	}
-	return s
-}
-
-func prefixed(s, prefix string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
+	return "Release failed"
 }
 
 func (d Document) facts() *table {

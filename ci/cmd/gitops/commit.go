@@ -61,9 +61,8 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 		Example: `  gitops push --repo . --remote https://github.com/owner/repository.git --tag 1.4.0 --digest sha256:…`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("the push took longer than %s", wait))
+			ctx, cancel := reach(cmd, &t, wait)
 			defer cancel()
-			t.Credential.Token = os.Getenv(tokenVariable)
 			pushed, err := commit.Push(ctx, repo, rel, t)
 			if err != nil {
 				return err
@@ -99,9 +98,8 @@ written. "chart" is what the branch names now.`,
 		Example: `  gitops preflight --repo . --remote https://github.com/owner/repository.git --image docker.io/user/backstage-gitops`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("asking the remote took longer than %s", wait))
+			ctx, cancel := reach(cmd, &t, wait)
 			defer cancel()
-			t.Credential.Token = os.Getenv(tokenVariable)
 			ready, err := commit.Preflight(ctx, repo, rel, t)
 			if err != nil {
 				return err
@@ -132,9 +130,8 @@ Not for a remote that people push to.`,
 		Example: `  gitops seed --repo . --remote http://git:8080/backstage-gitops.git --branch main`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("seeding took longer than %s", wait))
+			ctx, cancel := reach(cmd, &t, wait)
 			defer cancel()
-			t.Credential.Token = os.Getenv(tokenVariable)
 			seeded, err := commit.Seed(ctx, repo, t)
 			if err != nil {
 				return err
@@ -171,4 +168,10 @@ func targetFlags(cmd *cobra.Command, t *commit.Target, wait *time.Duration) {
 	cmd.Flags().StringVar(&t.Branch, "branch", "main", "the remote's branch")
 	cmd.Flags().StringVar(&t.Credential.Username, "username", "x-access-token", "the user name to send with the token of "+tokenVariable)
 	cmd.Flags().DurationVar(wait, "timeout", 5*time.Minute, "the longest time to take")
+}
+
+// reach gives a target its token and a command the time to talk to it.
+func reach(cmd *cobra.Command, t *commit.Target, wait time.Duration) (context.Context, context.CancelFunc) {
+	t.Credential.Token = os.Getenv(tokenVariable)
+	return context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
 }

@@ -1,6 +1,7 @@
-// A backend's logger asks the configuration schemas of all packages one
-// question: which values are secret. Compiling them to answer it is the slowest
-// step of a start, and most of their keywords do not bear on the answer.
+// At start a backend asks the configuration schemas of its packages two
+// questions: which values are secret (to keep them out of the log), and which
+// are for the browser. Compiling the schemas to answer them is the slowest step
+// of a start, and most of their keywords do not bear on either answer.
 
 // Keywords of which only some parts may apply.
 const ALTERNATIVES = ['anyOf', 'oneOf', 'then', 'else'];
@@ -27,6 +28,109 @@ export function pruneToSecrets(schema) {
   return kept.length > 0
     ? { ...pruned, definitions: Object.fromEntries(kept) }
     : pruned;
+}
+
+/**
+ * Reduces the merged schema of all packages to what selects and checks the
+ * configuration of an app.
+ *
+ * It has to be the merged one: whether a key falls under `additionalProperties`
+ * depends on the keys that the other packages name.
+ *
+ * What the browser never sees is no longer checked where the app is served: the
+ * plugins that read it do that.
+ */
+export function pruneToFrontend(schema) {
+  const { definitions = {}, ...body } = schema;
+  const pruned = pruneInvisible(body, definitions) ?? {};
+  const names = reachable(pruned, definitions);
+  return names.length > 0
+    ? {
+        ...pruned,
+        definitions: Object.fromEntries(
+          names.map(name => [name, definitions[name]])
+        ),
+      }
+    : pruned;
+}
+
+/** `node` without its properties and items that hold nothing visible. */
+function pruneInvisible(node, definitions) {
+  if (!showsAnything(node, definitions)) {
+    return undefined;
+  }
+  // Which parts of these apply depends on all of them.
+  const whole = ['$ref', 'allOf', 'not', 'if', 'deepVisibility'];
+  if ([...whole, ...ALTERNATIVES].some(keyword => keyword in node)) {
+    return node;
+  }
+  const pruned = { ...node };
+  for (const keyword of ['properties', 'patternProperties']) {
+    if (node[keyword]) {
+      pruned[keyword] = Object.fromEntries(
+        Object.entries(node[keyword])
+          .map(([key, child]) => [key, pruneInvisible(child, definitions)])
+          .filter(([, child]) => child !== undefined)
+      );
+    }
+  }
+  if (pruned.additionalProperties === false) {
+    // What has gone must not become forbidden.
+    delete pruned.additionalProperties;
+  } else if (pruned.additionalProperties !== undefined) {
+    keepNames(node, pruned);
+  }
+  return pruned;
+}
+
+/** Keeps keys from falling under `additionalProperties` for want of a schema. */
+function keepNames(node, pruned) {
+  for (const keyword of ['properties', 'patternProperties']) {
+    if (node[keyword]) {
+      pruned[keyword] = {
+        ...Object.fromEntries(Object.keys(node[keyword]).map(key => [key, {}])),
+        ...pruned[keyword],
+      };
+    }
+  }
+}
+
+function showsAnything(node, definitions) {
+  const shows = part =>
+    part.visibility === 'frontend' ||
+    part.deepVisibility === 'frontend' ||
+    typeof part.deprecated === 'string';
+  return (
+    someNode(node, shows) ||
+    reachable(node, definitions).some(name =>
+      someNode(definitions[name], shows)
+    )
+  );
+}
+
+function someNode(node, test) {
+  return (
+    node !== null &&
+    typeof node === 'object' &&
+    (test(node) || Object.values(node).some(child => someNode(child, test)))
+  );
+}
+
+/** Names the definitions that `node` refers to, be it through others. */
+function reachable(node, definitions) {
+  const names = new Set();
+  const visit = part => {
+    someNode(part, ({ $ref }) => {
+      const name = definitionName($ref);
+      if (name in definitions && !names.has(name)) {
+        names.add(name);
+        visit(definitions[name]);
+      }
+      return false;
+    });
+  };
+  visit(node);
+  return [...names].sort();
 }
 
 /** Names the definitions that mark a secret, be it through others. */
@@ -73,12 +177,7 @@ function prune(node, secretive) {
     }
   }
   if (parts.additionalProperties) {
-    // They are only those that no other keyword names, so the names stay.
-    for (const keyword of ['properties', 'patternProperties']) {
-      if (node[keyword]) {
-        parts[keyword] = { ...emptied(node[keyword]), ...parts[keyword] };
-      }
-    }
+    keepNames(node, parts);
   }
   const allOf = pruneAll(Object.entries(node.allOf ?? []), secretive);
   if (allOf.length > 0) {
@@ -124,10 +223,6 @@ function alternatives(nodes, secretive) {
     .map(node => prune(node, secretive))
     .filter(node => node !== undefined)
     .map(node => ({ ...node, not: {} }));
-}
-
-function emptied(children) {
-  return Object.fromEntries(Object.keys(children).map(key => [key, {}]));
 }
 
 /** Fails on a way to nest schemas that this file does not follow. */

@@ -79,17 +79,18 @@ async function schemaOf(root, manifestPath, manifest) {
 }
 
 async function compile(root, manifestPath) {
-  const require = createRequire(
-    join(root, 'node_modules/@backstage/config-loader/package.json')
-  );
-  const { loadConfigSchema } = require('@backstage/config-loader');
-  const schema = await loadConfigSchema({
+  const schema = await configLoader(root).loadConfigSchema({
     dependencies: [],
     packagePaths: [manifestPath],
     excludePackageDependencies: true,
   });
   const [{ value }] = schema.serialize().schemas;
   return value;
+}
+
+/** The workspace's own @backstage/config-loader. */
+export function configLoader(root) {
+  return createRequire(join(root, 'package.json'))('@backstage/config-loader');
 }
 
 function resolveManifest(require, name) {

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { traceModules } from './modules.js';
 import { configSchemas } from './schemas.js';
 import { packageData } from './packageData.js';
-import { frontendFiles, workspaceFiles, workspaces } from './workspaces.js';
+import { frontends, workspaceFiles, workspaces } from './workspaces.js';
 import { Tree } from './tree.js';
 
 // What a deployed app reads beside its code, where it is present.
@@ -34,12 +34,14 @@ export async function slim({ source, out, entry, include }) {
   const traced = await traceModules(root, entry);
   tree.add(traced);
   tree.add(await packageData(root, traced));
-  for (const { files, replacements } of await configSchemas(root, members)) {
+  for (const { files, replacements } of [
+    ...(await configSchemas(root, members)),
+    await frontends(root, members),
+  ]) {
     tree.add(files);
     tree.replace(replacements);
   }
   tree.add(workspaceFiles(root, members));
-  tree.add(await frontendFiles(root, members));
   for (const path of include ?? RUNTIME_PATHS) {
     if (existsSync(join(root, path))) {
       await tree.addPath(path);

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { filesBelow } from './files.js';
+import { pruneToFrontend } from './prune.js';
+import { configLoader } from './schemas.js';
 
 /** The workspace's packages: name, folder relative to the root, manifest. */
 export async function workspaces(root) {
@@ -28,15 +30,35 @@ export function workspaceFiles(root, members) {
   ].filter(path => existsSync(join(root, path)));
 }
 
-/** The built apps that app-backend serves. */
-export async function frontendFiles(root, members) {
+/** The built apps that app-backend serves, with their schemas reduced. */
+export async function frontends(root, members) {
   const files = [];
+  const replacements = {};
   for (const { dir, manifest } of members) {
-    if (manifest.backstage?.role === 'frontend') {
-      files.push(...(await filesBelow(root, `${dir}/dist`)));
+    if (manifest.backstage?.role !== 'frontend') {
+      continue;
+    }
+    const dist = `${dir}/dist`;
+    files.push(...(await filesBelow(root, dist)));
+    const schema = `${dist}/.config-schema.json`;
+    if (existsSync(join(root, schema))) {
+      const built = JSON.parse(await readFile(join(root, schema), 'utf8'));
+      const merged = configLoader(root).mergeConfigSchemas(
+        built.schemas.map(({ value }) => value)
+      );
+      replacements[schema] = JSON.stringify({
+        ...built,
+        schemas: [
+          {
+            packageName: manifest.name,
+            path: schema,
+            value: pruneToFrontend(merged),
+          },
+        ],
+      });
     }
   }
-  return files;
+  return { files, replacements };
 }
 
 async function readManifest(root, dir) {

@@ -1,28 +1,39 @@
-import { render, waitFor } from '@testing-library/react';
+import { render, screen } from '@testing-library/react';
 import App from './App';
 
 describe('App', () => {
-  it('should render', async () => {
+  const env = process.env;
+
+  beforeEach(() => {
     process.env = {
-      NODE_ENV: 'test',
+      ...env,
       APP_CONFIG: [
         {
-          data: {
-            app: { title: 'Test' },
-            backend: { baseUrl: 'http://localhost:7007' },
-            techdocs: {
-              storageUrl: 'http://localhost:7007/api/techdocs/static/docs',
-            },
-          },
           context: 'test',
+          data: {
+            app: {
+              title: 'Backstage GitOps',
+              baseUrl: 'http://localhost:8000',
+              extensions: [{ 'page:catalog': { config: { path: '/' } } }],
+            },
+            backend: { baseUrl: 'http://localhost:4001' },
+            auth: { providers: { guest: {} } },
+          },
         },
-      ] as any,
+      ] as unknown as string,
     };
-
-    const rendered = render(App.createRoot());
-
-    await waitFor(() => {
-      expect(rendered.baseElement).toBeInTheDocument();
-    });
   });
+
+  afterEach(() => {
+    process.env = env;
+  });
+
+  it('offers to sign in as guest, under its title', async () => {
+    render(App.createRoot());
+
+    expect(
+      await screen.findByRole('button', { name: 'Enter' }, { timeout: 20_000 }),
+    ).toBeInTheDocument();
+    expect(screen.getByText('Backstage GitOps')).toBeInTheDocument();
+  }, 30_000);
 });

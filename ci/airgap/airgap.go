@@ -1,0 +1,490 @@
+// Package airgap supplies what `dagger` needs on a machine that reaches package
+// registries but no container registry and has no container runtime: the
+// Dagger CLI, an engine that runs under runc, and a mirror that serves base
+// images under their official names. Everything is built from Go modules,
+// Debian packages and npm packages, through each client's own configuration.
+//
+// It writes only below its cache directory, and Down removes all of it.
+package airgap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// Airgap is the supply of one user: a cache directory and what runs from it.
+type Airgap struct {
+	// Cache is the folder everything is kept in.
+	Cache string
+	// Root is the checkout, whose shims are compiled.
+	Root string
+	// Progress receives a line per finished part.
+	Progress io.Writer
+}
+
+// DefaultCache is backstage-gitops/airgap in the user's cache directory.
+func DefaultCache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory: %w: set HOME or XDG_CACHE_HOME", err)
+	}
+	return filepath.Join(dir, "backstage-gitops", "airgap"), nil
+}
+
+// ErrNeedsRoot is returned by Up for a user who may not make root filesystems.
+var ErrNeedsRoot = errors.New("no container runtime is running and this user is not root: start Docker (or podman, nerdctl), or run this as root")
+
+func (a Airgap) state() string   { return filepath.Join(a.Cache, "state") }
+func (a Airgap) store() Store    { return Store{Dir: filepath.Join(a.Cache, "parts")} }
+func (a Airgap) envFile() string { return filepath.Join(a.Cache, "engine.env") }
+func (a Airgap) socket() string  { return filepath.Join(a.state(), "run", filepath.Base(engineSocket)) }
+
+// Up builds what is missing and starts the engine, its network and the mirror
+// where they do not run. It leaves engine.env in the cache directory, from
+// which daggerw reads how to reach the engine.
+func (a Airgap) Up(ctx context.Context) (err error) {
+	if os.Geteuid() != 0 {
+		return ErrNeedsRoot
+	}
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	s, err := newSupply(ctx, a.Root)
+	if err != nil {
+		return err
+	}
+	b := &builder{store: a.store(), tmp: filepath.Join(a.Cache, "tmp"), shared: filepath.Join(a.Cache, "build"), logs: filepath.Join(a.Cache, "logs"), progress: a.Progress}
+	// What an interrupted run left half-built.
+	if err := removeAll(b.tmp); err != nil {
+		return err
+	}
+	built := len(missingFrom(a.store(), s.parts())) > 0
+	if err := b.build(ctx, s.parts()); err != nil {
+		return err
+	}
+	if built {
+		if err := errors.Join(removeAll(b.shared), a.store().Prune(closure(s.parts()))); err != nil {
+			return err
+		}
+	}
+	key := s.key()
+	if a.running(key) {
+		return nil
+	}
+	if err := a.stop(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	start := time.Now()
+	if err := a.start(ctx, s); err != nil {
+		return fmt.Errorf("start the engine: %w\n%s\nits log: %s", err, indent(tailOf(a.engineLog())), a.engineLog())
+	}
+	fmt.Fprintf(a.Progress, "airgap: engine ready in %s\n", time.Since(start).Round(100*time.Millisecond))
+	return a.writeEnv(s, key)
+}
+
+// key changes whenever a running engine no longer fits its parts.
+func (s supply) key() string {
+	all := &Part{Name: "supply", Needs: s.parts()}
+	return all.Key()
+}
+
+func (a Airgap) lock() (func(), error) {
+	if err := os.MkdirAll(a.Cache, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(a.Cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		fmt.Fprintln(a.Progress, "airgap: another run is at work here, waiting for it")
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return func() { f.Close() }, nil
+}
+
+func (a Airgap) engineLog() string { return filepath.Join(a.Cache, "logs", "engine.log") }
+
+// start lays out the engine's state, fills the mirror and starts, in this
+// order, the container, its network and the mirror inside that network.
+func (a Airgap) start(ctx context.Context, s supply) error {
+	state := a.state()
+	for _, d := range []string{"run", "lib", "etc", "runc", "mirror"} {
+		if err := os.MkdirAll(filepath.Join(state, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(a.engineLog()), 0o755); err != nil {
+		return err
+	}
+	if err := a.fillMirror(ctx, s); err != nil {
+		return fmt.Errorf("fill the mirror: %w", err)
+	}
+	config, err := engineConfig(sortedKeys(s.served))
+	if err != nil {
+		return err
+	}
+	files := map[string]string{
+		"etc/engine.json": string(config),
+		// slirp4netns forwards this address to the host's name servers.
+		"resolv.conf": "nameserver 10.0.2.3\n",
+		"mirror.yml":  mirrorConfig(filepath.Join(state, "mirror"), mirrorAddr, true),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(state, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	bundle := filepath.Join(state, "bundle")
+	rootDir := filepath.Join(bundle, "rootfs-"+s.engine.Key())
+	if _, err := os.Stat(rootDir); errors.Is(err, fs.ErrNotExist) {
+		if err := removeAll(bundle); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(bundle, 0o755); err != nil {
+			return err
+		}
+		half := rootDir + ".half"
+		if err := (command{argv: []string{"cp", "-a", filepath.Join(a.store().Path(s.engine), "rootfs"), half}}).run(ctx); err != nil {
+			return err
+		}
+		if err := os.Rename(half, rootDir); err != nil {
+			return err
+		}
+	}
+	digest, err := os.ReadFile(filepath.Join(a.store().Path(s.engine), sdkDigestFile))
+	if err != nil {
+		return err
+	}
+	env := []string{"DAGGER_GO_SDK_MANIFEST_DIGEST=" + string(digest), "GOPROXY=" + sdkGoProxy(goProxyEnv(ctx))}
+	_, certsErr := os.Stat(hostCertificates)
+	spec, err := json.Marshal(engineSpec(state, rootDir, env, certsErr == nil))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o644); err != nil {
+		return err
+	}
+
+	log, err := os.Create(a.engineLog())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	pidFile := filepath.Join(state, "engine.pid")
+	if err := a.runc(ctx, s, log, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, containerID(state)); err != nil {
+		return err
+	}
+	pid, err := readPID(pidFile)
+	if err != nil {
+		return err
+	}
+	tools := a.store().Path(s.tools)
+	slirp := exec.Command(filepath.Join(tools, "usr/bin/slirp4netns"),
+		"--configure", "--mtu=65520", "--disable-host-loopback", strconv.Itoa(pid), "tap0")
+	slirp.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(tools, "usr/lib/x86_64-linux-gnu")+":"+filepath.Join(tools, "lib/x86_64-linux-gnu"))
+	if err := a.daemon(slirp, "network"); err != nil {
+		return err
+	}
+	mirror := exec.Command("nsenter", "--net=/proc/"+strconv.Itoa(pid)+"/ns/net", "--",
+		filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", filepath.Join(state, "mirror.yml"))
+	if err := a.daemon(mirror, "mirror"); err != nil {
+		return err
+	}
+	return a.waitReady(ctx, pid)
+}
+
+// sdkGoProxy puts the answers in the Go SDK image before this machine's proxy.
+func sdkGoProxy(env []string) string {
+	for _, kv := range env {
+		if value, ok := strings.CutPrefix(kv, "GOPROXY="); ok {
+			return "file://" + sdkProxyDir + "," + value
+		}
+	}
+	return "file://" + sdkProxyDir
+}
+
+func (a Airgap) runc(ctx context.Context, s supply, log *os.File, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(a.store().Path(s.runc), "bin/runc"), append([]string{"--root", filepath.Join(a.state(), "runc")}, args...)...)
+	// Files, not pipes: the container inherits them and outlives this call.
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("runc %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// daemon starts a process that outlives this one and notes its id.
+func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
+	log, err := os.Create(filepath.Join(a.Cache, "logs", what+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = a.Cache
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(a.state(), what+".pid"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
+		return errors.Join(err, cmd.Process.Kill())
+	}
+	return cmd.Process.Release()
+}
+
+// waitReady waits until the engine's socket answers.
+func (a Airgap) waitReady(ctx context.Context, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		conn, err := net.Dial("unix", a.socket())
+		if err == nil {
+			return conn.Close()
+		}
+		if syscall.Kill(pid, 0) != nil {
+			return errors.New("the engine ended at its start")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the engine did not answer within a minute: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// fillMirror brings the images into the mirror's storage, through a registry
+// that runs for just that on an address of this machine only.
+func (a Airgap) fillMirror(ctx context.Context, s supply) error {
+	done := filepath.Join(a.state(), "mirror", "filled-"+s.key())
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	storage := filepath.Join(a.state(), "mirror")
+	if err := removeAll(storage); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(storage, 0o755); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return err
+	}
+	config := filepath.Join(a.state(), "fill.yml")
+	if err := os.WriteFile(config, []byte(mirrorConfig(storage, addr, false)), 0o644); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var out tailWriter
+	out.limit = 1000
+	registry := exec.CommandContext(ctx, filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", config)
+	registry.Stdout, registry.Stderr = &out, &out
+	if err := registry.Start(); err != nil {
+		return err
+	}
+	defer func() { cancel(); _ = registry.Wait() }()
+	for range 100 {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	for _, ref := range sortedKeys(s.served) {
+		official, err := name.ParseReference(ref)
+		if err != nil {
+			return err
+		}
+		tag, err := name.NewTag(addr+"/"+official.Context().RepositoryStr()+":"+official.Identifier(), name.Insecure)
+		if err != nil {
+			return err
+		}
+		img, err := readImage(a.store().Path(s.served[ref]))
+		if err != nil {
+			return err
+		}
+		if err := remote.Write(tag, img, remote.WithContext(ctx)); err != nil {
+			return fmt.Errorf("%s: %w\n%s", ref, err, indent(out.String()))
+		}
+	}
+	return os.WriteFile(done, nil, 0o644)
+}
+
+// mirrorConfig is the configuration of the mirror's registry.
+func mirrorConfig(storage, addr string, readOnly bool) string {
+	return fmt.Sprintf(`version: 0.1
+log:
+  level: warn
+storage:
+  filesystem:
+    rootdirectory: %s
+  maintenance:
+    readonly:
+      enabled: %t
+http:
+  addr: %s
+`, storage, readOnly, addr)
+}
+
+// writeEnv writes what daggerw sources, in one rename.
+func (a Airgap) writeEnv(s supply, key string) error {
+	pid, err := readPID(filepath.Join(a.state(), "engine.pid"))
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("airgap_key=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=unix://%s\n",
+		key, pid, filepath.Join(a.store().Path(s.dagger), "bin/dagger"), a.socket())
+	tmp := a.envFile() + ".tmp"
+	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, a.envFile())
+}
+
+// running tells whether the engine with this key answers.
+func (a Airgap) running(key string) bool {
+	data, err := os.ReadFile(a.envFile())
+	if err != nil || !strings.Contains(string(data), "airgap_key="+key+"\n") {
+		return false
+	}
+	conn, err := net.Dial("unix", a.socket())
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	for _, what := range []string{"network", "mirror"} {
+		if pid, err := readPID(filepath.Join(a.state(), what+".pid")); err != nil || !a.owns(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// owns tells whether the process is one that this supply started: its program
+// or an argument lies below the cache directory.
+func (a Airgap) owns(pid int) bool {
+	args, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return err == nil && strings.Contains(string(args), a.Cache+"/")
+}
+
+// stop ends the processes of this supply and removes its container.
+func (a Airgap) stop(ctx context.Context) error {
+	if err := os.Remove(a.envFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	runcs, _ := filepath.Glob(filepath.Join(a.Cache, "parts", "runc-*", "bin", "runc"))
+	if len(runcs) > 0 {
+		id := containerID(a.state())
+		if _, err := os.Stat(filepath.Join(a.state(), "runc", id)); err == nil {
+			runc := func(args ...string) error {
+				return command{argv: append([]string{runcs[0], "--root", filepath.Join(a.state(), "runc")}, args...)}.run(ctx)
+			}
+			// Ask first: the engine flushes its databases. Its end is no
+			// error, whatever it ends with.
+			_ = runc("kill", id, "TERM")
+			if pid, err := readPID(filepath.Join(a.state(), "engine.pid")); err == nil {
+				waitGone(pid, 20*time.Second)
+			}
+			errs = append(errs, runc("delete", "--force", id))
+		}
+	}
+	for _, what := range []string{"mirror", "network"} {
+		file := filepath.Join(a.state(), what+".pid")
+		pid, err := readPID(file)
+		if err != nil {
+			continue
+		}
+		if a.owns(pid) {
+			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+				errs = append(errs, err)
+			}
+			waitGone(pid, 5*time.Second)
+		}
+		errs = append(errs, os.Remove(file))
+	}
+	return errors.Join(errs...)
+}
+
+func waitGone(pid int, limit time.Duration) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		// A zombie that nobody waits for counts as gone.
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+	}
+}
+
+// Stop ends everything that runs and keeps what was built.
+func (a Airgap) Stop(ctx context.Context) error {
+	if _, err := os.Stat(a.Cache); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return a.stop(ctx)
+}
+
+// Down ends every process of the supply and removes every file it made.
+func (a Airgap) Down(ctx context.Context) error {
+	if err := a.Stop(ctx); err != nil {
+		return err
+	}
+	return removeAll(a.Cache)
+}
+
+func readPID(file string) (int, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return pid, nil
+}
+
+func tailOf(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return string(data[max(0, len(data)-2000):])
+}

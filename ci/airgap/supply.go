@@ -1,0 +1,180 @@
+package airgap
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// supply is everything a machine without a container registry needs.
+type supply struct {
+	dagger, runc, cni, registry, tools, engine *Part
+	// served are the images of the mirror, by their official names.
+	served map[string]*Part
+}
+
+// parts lists what `up` needs on disk.
+func (s supply) parts() []*Part {
+	parts := []*Part{s.engine, s.dagger, s.runc, s.registry, s.tools}
+	for _, ref := range sortedKeys(s.served) {
+		parts = append(parts, s.served[ref])
+	}
+	return parts
+}
+
+const goPath = "/go/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// newSupply describes the supply; root is the checkout, whose shims it uses.
+func newSupply(ctx context.Context, root string) (supply, error) {
+	var s supply
+	var err error
+	if s.dagger, err = dagger(filepath.Join(root, "ci/airgap/shims")); err != nil {
+		return s, err
+	}
+	s.tools = debianTools()
+	toolchain := goToolchain()
+	goRoot := rootfs("go-rootfs", s.tools, "minbase", []string{
+		"ca-certificates", "git", "openssh-client", "openssl", // what the Go SDK image and golang's have
+		"gcc", "libc6-dev", "pkg-config", "libseccomp-dev", // cgo, and runc's
+	})
+	nodeRoot := rootfs("node-rootfs", s.tools, "minbase", []string{
+		"ca-certificates", "git", "openssl",
+		"g++", "make", "python3", // node-gyp
+	})
+	slimRoot := rootfs("slim-rootfs", s.tools, "extract", []string{
+		"base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "libssl3",
+	}, slimHook)
+	s.runc = runc(goRoot, toolchain)
+	s.cni = goTool("cni", pinned("cni"),
+		"github.com/containernetworking/plugins/plugins/main/bridge",
+		"github.com/containernetworking/plugins/plugins/main/loopback",
+		"github.com/containernetworking/plugins/plugins/meta/firewall",
+		"github.com/containernetworking/plugins/plugins/ipam/host-local")
+	s.registry = goTool("registry", pinned("distribution"), "github.com/distribution/distribution/v3/cmd/registry")
+	nodeTree := node(npmClient(s.tools))
+	sdk := goSDK(goRoot, toolchain, s.dagger)
+	s.engine = engine(s.tools, s.dagger, s.runc, s.cni, sdk)
+
+	goEnviron := append([]string{"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local", "GOLANG_VERSION=" + pinned("go").Version}, goProxyEnv(ctx)...)
+	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version}
+	if r := npmRegistry(ctx); r != "" {
+		// npm and Yarn in the image use the registry this machine uses.
+		nodeEnviron = append(nodeEnviron, "npm_config_registry="+r, "YARN_NPM_REGISTRY_SERVER="+strings.TrimSuffix(r, "/"))
+	}
+	s.served = map[string]*Part{}
+	serve := func(name string, img image, needs []*Part, layers func(ctx context.Context, w Work) ([]string, error)) {
+		s.served[img.ref] = img.part(name, needs, nil, layers)
+	}
+	serve("image-golang", image{
+		ref:    fmt.Sprintf("docker.io/library/golang:%s-bookworm", pinned("go").Version),
+		config: v1.Config{Env: goEnviron, WorkingDir: "/go", Cmd: []string{"bash"}},
+	}, []*Part{goRoot, toolchain}, func(ctx context.Context, w Work) ([]string, error) {
+		layer, err := scratchTar(w, w.Path(toolchain), "go.tar")
+		return []string{filepath.Join(w.Path(goRoot), "rootfs.tar"), layer}, err
+	})
+	serve("image-node", image{
+		ref:    fmt.Sprintf("docker.io/library/node:%s-bookworm", pinned("node").Version),
+		config: v1.Config{Env: nodeEnviron, Cmd: []string{"node"}},
+	}, []*Part{nodeRoot, nodeTree}, func(ctx context.Context, w Work) ([]string, error) {
+		layer, err := scratchTar(w, w.Path(nodeTree), "node.tar")
+		return []string{filepath.Join(w.Path(nodeRoot), "rootfs.tar"), layer}, err
+	})
+	serve("image-slim", image{
+		ref:        "gcr.io/distroless/cc-debian12:nonroot",
+		compressed: true, // becomes part of the released image
+		config: v1.Config{User: "65532", WorkingDir: "/home/nonroot", Env: []string{
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"}},
+	}, []*Part{slimRoot}, func(ctx context.Context, w Work) ([]string, error) {
+		return []string{filepath.Join(w.Path(slimRoot), "rootfs.tar")}, nil
+	})
+	serve("image-registry", image{
+		ref:        "docker.io/distribution/distribution:" + strings.TrimPrefix(pinned("distribution").Version, "v"),
+		compressed: false,
+		config: v1.Config{Entrypoint: []string{"registry"}, Cmd: []string{"serve", "/etc/distribution/config.yml"},
+			Env: []string{"PATH=/bin"}, ExposedPorts: map[string]struct{}{"5000/tcp": {}}},
+	}, []*Part{s.registry}, func(ctx context.Context, w Work) ([]string, error) {
+		root := filepath.Join(w.Scratch, "root")
+		if err := copyFiles(map[string]string{filepath.Join(w.Path(s.registry), "bin/registry"): filepath.Join(root, "bin/registry")}); err != nil {
+			return nil, err
+		}
+		config := filepath.Join(root, "etc/distribution/config.yml")
+		if err := os.MkdirAll(filepath.Dir(config), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(config, []byte(registryImageConfig), 0o644); err != nil {
+			return nil, err
+		}
+		layer, err := scratchTar(w, root, "registry.tar")
+		return []string{layer}, err
+	})
+	return s, nil
+}
+
+// registryImageConfig is the configuration in the registry's official image.
+const registryImageConfig = `version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+`
+
+// slimHook makes bare package files what the distroless image is: certificates
+// in one file, a non-root user, and nothing that installs or configures.
+const slimHook = `set -eu
+root=$1
+mkdir -p "$root/etc/ssl/certs" "$root/home/nonroot" "$root/tmp" "$root/root"
+find "$root/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$root/etc/ssl/certs/ca-certificates.crt"
+printf 'root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' > "$root/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n' > "$root/etc/group"
+printf 'hosts: files dns\n' > "$root/etc/nsswitch.conf"
+chown 65532:65532 "$root/home/nonroot"; chmod 0700 "$root/home/nonroot"; chmod 1777 "$root/tmp"
+rm -rf "$root/dev" "$root/var/lib/dpkg" "$root/var/lib/apt" "$root/var/cache" "$root/var/log" "$root/etc/apt" "$root/etc/dpkg" "$root/usr/share/ca-certificates" "$root/usr/sbin" "$root/usr/bin" \
+  "$root/usr/share/bug" "$root/usr/share/lintian" "$root/usr/share/base-files" "$root/usr/share/gcc" "$root/usr/lib/x86_64-linux-gnu/gconv" "$root/usr/share/perl5" "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/fstab"
+mkdir "$root/dev"
+find "$root/usr/share/doc" -type f ! -name copyright -delete`
+
+// goSDK is the image in which the engine generates and compiles Go modules. It
+// is not served but shipped inside the engine.
+func goSDK(goRoot, toolchain, dagger *Part) *Part {
+	img := image{config: v1.Config{Env: []string{
+		"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local",
+	}, WorkingDir: "/go"}}
+	return img.part("go-sdk", []*Part{goRoot, toolchain, dagger}, []string{sdkCommit, sdkProxyDir, "proxy-2"}, func(ctx context.Context, w Work) ([]string, error) {
+		root := filepath.Join(w.Scratch, "root")
+		for _, d := range []string{"go/pkg/mod", "go/bin", "root/.cache/go-build"} {
+			if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+				return nil, err
+			}
+		}
+		if err := copyFiles(map[string]string{filepath.Join(w.Path(dagger), "bin/codegen"): filepath.Join(root, "usr/local/bin/codegen")}); err != nil {
+			return nil, err
+		}
+		if err := sdkProxy(filepath.Join(root, sdkProxyDir)); err != nil {
+			return nil, err
+		}
+		goLayer, err := scratchTar(w, w.Path(toolchain), "go.tar")
+		if err != nil {
+			return nil, err
+		}
+		sdkLayer, err := scratchTar(w, root, "sdk.tar")
+		return []string{filepath.Join(w.Path(goRoot), "rootfs.tar"), goLayer, sdkLayer}, err
+	})
+}
+
+// sdkProxyDir is where the Go SDK image has the answers of sdkProxy.
+const sdkProxyDir = "/usr/local/share/airgap/goproxy"
+
+func scratchTar(w Work, dir, name string) (string, error) {
+	archive := filepath.Join(w.Scratch, name)
+	return archive, tarDir(dir, "", archive)
+}

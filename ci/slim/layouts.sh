@@ -48,7 +48,8 @@ build() {
     --exclude=dist-types --exclude=.yarn --exclude=coverage .) |
     tar -xf - -C "$out/build"
   cd "$out/build"
-  $yarn workspace backend build
+  GIT_DIR=/dev/null SOURCE_DATE_EPOCH=0 \
+    NODE_OPTIONS="--require $here/build-info.cjs" $yarn workspace backend build
 }
 
 production() {

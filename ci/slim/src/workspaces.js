@@ -43,8 +43,10 @@ export async function frontends(root, members) {
     const schema = `${dist}/.config-schema.json`;
     if (existsSync(join(root, schema))) {
       const built = JSON.parse(await readFile(join(root, schema), 'utf8'));
+      // The app's build leaves them in the order in which their files were read.
+      const schemas = built.schemas.sort((a, b) => (a.path < b.path ? -1 : 1));
       const merged = configLoader(root).mergeConfigSchemas(
-        built.schemas.map(({ value }) => value)
+        schemas.map(({ value }) => value)
       );
       replacements[schema] = JSON.stringify({
         ...built,

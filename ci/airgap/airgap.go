@@ -183,11 +183,15 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 	}
 	env := []string{"DAGGER_GO_SDK_MANIFEST_DIGEST=" + string(digest), "GOPROXY=" + sdkGoProxy(goProxyEnv(ctx))}
 	_, certsErr := os.Stat(hostCertificates)
-	spec, err := json.Marshal(engineSpec(state, rootDir, env, certsErr == nil))
+	spec, err := engineSpec(state, rootDir, env, certsErr == nil)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o644); err != nil {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), data, 0o644); err != nil {
 		return err
 	}
 

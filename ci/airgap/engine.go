@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -48,7 +49,7 @@ func engine(tools, dagger, runc, cni, sdk *Part) *Part {
 	return &Part{
 		Name:   "engine",
 		Needs:  []*Part{base, dagger, runc, cni, sdk},
-		Inputs: []string{engineEntrypoint, engineContent},
+		Inputs: []string{engineEntrypoint, engineContent, "xtables in usr/bin"},
 		Build: func(ctx context.Context, w Work) error {
 			root := filepath.Join(w.Out, "rootfs")
 			if err := unpack(ctx, w, filepath.Join(w.Path(base), "rootfs.tar"), root); err != nil {
@@ -71,6 +72,12 @@ func engine(tools, dagger, runc, cni, sdk *Part) *Part {
 			}
 			if err := copyFiles(files); err != nil {
 				return err
+			}
+			// Where the official image's distribution has them.
+			for _, multi := range []string{"xtables-legacy-multi", "xtables-nft-multi"} {
+				if err := os.Symlink("../sbin/"+multi, filepath.Join(root, "usr/bin", multi)); err != nil {
+					return err
+				}
 			}
 			entrypoint := filepath.Join(root, "usr/local/bin/dagger-entrypoint.sh")
 			if err := os.WriteFile(entrypoint, []byte(engineEntrypoint), 0o755); err != nil {
@@ -114,10 +121,26 @@ func engineConfig(refs []string) ([]byte, error) {
 // engineSpec is the OCI runtime configuration of the engine's container:
 // what `docker run --privileged` would make, with namespaces of its own and
 // nothing of the host but its devices, its certificates and the state folder.
-func engineSpec(state, rootDir string, env []string, hostCerts bool) *specs.Spec {
+func engineSpec(state, rootDir string, env []string, hostCerts bool) (*specs.Spec, error) {
+	// All that this process may hand on: a host may withhold some.
 	var caps []string
+	own, err := capability.NewPid2(0)
+	if err != nil {
+		return nil, err
+	}
+	if err := own.Load(); err != nil {
+		return nil, fmt.Errorf("read this process's capabilities: %w", err)
+	}
 	for _, c := range capability.ListKnown() {
-		caps = append(caps, "CAP_"+strings.ToUpper(c.String()))
+		if own.Get(capability.BOUNDING, c) {
+			caps = append(caps, "CAP_"+strings.ToUpper(c.String()))
+		}
+	}
+	// A host may lack CAP_SYS_RESOURCE: limits can be lowered then, not raised.
+	files := uint64(1 << 20)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil {
+		files = min(files, limit.Max)
 	}
 	mount := func(dst, typ, src string, opts ...string) specs.Mount {
 		return specs.Mount{Destination: dst, Type: typ, Source: src, Options: opts}
@@ -149,7 +172,7 @@ func engineSpec(state, rootDir string, env []string, hostCerts bool) *specs.Spec
 			Env:          append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, env...),
 			Cwd:          "/",
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-			Rlimits:      []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1 << 20, Soft: 1 << 20}},
+			Rlimits:      []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: files, Soft: files}},
 		},
 		Mounts: mounts,
 		Linux: &specs.Linux{
@@ -160,7 +183,7 @@ func engineSpec(state, rootDir string, env []string, hostCerts bool) *specs.Spec
 			},
 			Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}},
 		},
-	}
+	}, nil
 }
 
 // containerID names the engine's container and its control group after the

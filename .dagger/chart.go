@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// Chart is the Helm chart in charts/backstage.
+type Chart struct {
+	// +private
+	Toolbox *dagger.Container
+	// +private
+	Checkout *dagger.Directory
+}
+
+// chartPath is the chart's folder in the checkout.
+const chartPath = "charts/backstage"
+
+// Work with the Helm chart.
+func (m *BackstageGitops) Chart() *Chart {
+	return &Chart{Toolbox: m.toolbox(), Checkout: m.Checkout}
+}
+
+// Lint the chart with Helm's linter and Kubernetes' own types; warnings fail.
+//
+// +check
+func (c *Chart) Lint(ctx context.Context) error {
+	var findings json.RawMessage
+	return run(ctx, c.Toolbox, &findings, "chart", "lint", "--chart", chartPath)
+}
+
+// Render the chart's manifests as a YAML stream.
+func (c *Chart) Render() *dagger.File {
+	return c.Toolbox.
+		WithExec([]string{"gitops", "chart", "render", "--chart", chartPath}, dagger.ContainerWithExecOpts{RedirectStdout: "/manifests.yaml"}).
+		File("/manifests.yaml")
+}
+
+// Package the chart as an archive whose files carry the given time.
+func (c *Chart) Package(
+	// Time of the files in the archive, RFC 3339.
+	//
+	// +default="1980-01-01T00:00:00Z"
+	time string,
+) *dagger.Directory {
+	return c.Toolbox.
+		WithExec([]string{"mkdir", "/out"}).
+		WithExec([]string{"gitops", "chart", "package", "--chart", chartPath, "--out", "/out", "--time", time}).
+		Directory("/out")
+}
+
+// Point the chart at an image: edits image.tag, image.digest, appVersion and
+// version, and keeps every other byte.
+func (c *Chart) Bump(ctx context.Context,
+	// Tag of the image, such as "1.4.0".
+	tag string,
+
+	// Digest of the image's manifest, such as "sha256:…".
+	digest string,
+) (*dagger.Changeset, error) {
+	var edits json.RawMessage
+	box := c.Toolbox.WithDirectory("/bump", c.Checkout.Directory(chartPath))
+	args := []string{"bump", "--chart", "/bump", "--tag", tag, "--digest", digest}
+	if err := run(ctx, box, &edits, args...); err != nil {
+		return nil, err
+	}
+	bumped := box.WithExec(append([]string{"gitops"}, args...)).Directory("/bump")
+	return c.Checkout.WithDirectory(chartPath, bumped).Changes(c.Checkout), nil
+}

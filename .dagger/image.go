@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// The user of the released image, distroless' nonroot.
+const imageUser = "65532:65532"
+
+// imageConfigs are the configuration files in the image; the chart adds one
+// that is mounted.
+var imageConfigs = []string{"--config", "/app/app-config.yaml", "--config", "/app/app-config.production.yaml"}
+
+// imageInputs are the paths of the checkout that decide the image's content.
+var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts"}
+
+// Make the production image: Node, the files the backend loads, nothing else.
+//
+// As a service it answers on both ports, so
+// `dagger call image as-service up` opens the portal on http://localhost:8000.
+func (m *BackstageGitops) Image(ctx context.Context) (*dagger.Container, error) {
+	source, err := m.inspect(ctx, inspectOpts{})
+	if err != nil {
+		return nil, err
+	}
+	return m.image(source), nil
+}
+
+// image stamps the runtime with the commit that last changed its inputs, so
+// that a commit which changes none of them makes the same image.
+func (m *BackstageGitops) image(source *sourceInfo) *dagger.Container {
+	ctr := m.runtime(source.InputsEpoch).
+		WithLabel("org.opencontainers.image.title", "Backstage GitOps").
+		WithLabel("org.opencontainers.image.revision", source.InputsRevision).
+		WithLabel("org.opencontainers.image.version", source.Tag).
+		WithLabel("org.opencontainers.image.created", source.InputsTime)
+	if source.Remote != "" {
+		ctr = ctr.WithLabel("org.opencontainers.image.source", source.Remote)
+	}
+	return ctr
+}
+
+// runtime is the image without its labels. All files carry the time epoch, in
+// Unix seconds: the same inputs make the same layers.
+func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
+	recipe := m.Checkout.Directory("ci/slim")
+	base := dag.Container().
+		From(slimImage).
+		WithFile("/usr/local/bin/node", dag.Container().From(nodeImage).File("/usr/local/bin/node")).
+		WithWorkdir("/app").
+		WithUser(imageUser).
+		WithEnvVariable("NODE_ENV", "production").
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache")
+
+	slim := m.trace()
+	// Filled by the user, at the path and with the Node of the image: V8
+	// accepts a cache under exactly these.
+	cache := base.
+		WithDirectory("/app", slim).
+		WithDirectory("/app/.compile-cache", dag.Directory(), dagger.ContainerWithDirectoryOpts{Owner: imageUser}).
+		WithMountedFile("/recipe/compile-cache.cjs", recipe.File("compile-cache.cjs")).
+		WithExec(append([]string{"node", "/recipe/compile-cache.cjs", "--cache", "/app/.compile-cache", "packages/backend"}, imageConfigs...)).
+		Directory("/app/.compile-cache")
+
+	files := dag.Directory().
+		WithFile("usr/local/bin/node", base.File("/usr/local/bin/node")).
+		WithDirectory("app", slim).
+		WithDirectory("app/.compile-cache", cache).
+		WithTimestamps(epoch)
+	return dag.Container().
+		From(slimImage).
+		WithDirectory("/", files).
+		WithWorkdir("/app").
+		WithUser(imageUser).
+		WithEnvVariable("NODE_ENV", "production").
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		WithEntrypoint([]string{"node", "packages/backend"}).
+		WithDefaultArgs(imageConfigs).
+		WithExposedPort(8000, dagger.ContainerWithExposedPortOpts{Description: "app"}).
+		WithExposedPort(4001, dagger.ContainerWithExposedPortOpts{Description: "backend API"})
+}
+
+// trace is the tree of the files that the bundled backend loads.
+func (m *BackstageGitops) trace() *dagger.Directory {
+	app := m.App()
+	bundled := app.ProductionDeps().
+		WithMountedFile("/bundle.tar.gz", app.Bundle().File("bundle.tar.gz")).
+		// The archive's own mode of the folder is 0700.
+		WithExec([]string{"tar", "-xzf", "/bundle.tar.gz", "--no-overwrite-dir"}).
+		WithDirectory(".", m.Source, dagger.ContainerWithDirectoryOpts{Include: []string{"app-config*.yaml", "catalog", "catalog-info.yaml", "examples"}})
+	return bundled.
+		WithDirectory("/slim-tool", m.slimTool().Directory("/slim")).
+		WithExec([]string{"node", "/slim-tool/trace.js", "--source", "/app", "--out", "/slim"}).
+		Directory("/slim")
+}
+
+// slimTool is the recipe of ci/slim with what it depends on.
+func (m *BackstageGitops) slimTool() *dagger.Container {
+	recipe := m.Checkout.Directory("ci/slim")
+	return yarnContainer().
+		WithWorkdir("/slim").
+		WithDirectory(".", dag.Directory().WithDirectory("", recipe, dagger.DirectoryWithDirectoryOpts{Include: []string{"package.json", "yarn.lock", ".yarnrc.yml"}})).
+		WithMountedFile("/yarn.cjs", m.yarn()).
+		WithExec([]string{"node", "/yarn.cjs", "install", "--immutable"}).
+		WithDirectory(".", recipe)
+}
+
+// yarn is the Yarn that the app vendors; the recipe is installed with the same.
+func (m *BackstageGitops) yarn() *dagger.File {
+	return m.App().base().
+		WithExec([]string{"sh", "-c", "cp .yarn/releases/yarn-*.cjs /yarn.cjs"}).
+		File("/yarn.cjs")
+}
+
+// Serve the production image: the portal on 8000, its API on 4001.
+//
+// `dagger call serve up` opens it on this machine until interrupted.
+func (m *BackstageGitops) Serve(ctx context.Context) (*dagger.Service, error) {
+	image, err := m.Image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return image.AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true}), nil
+}
+
+// probe checks from outside that both ports of the image answer, under a
+// read-only root filesystem and as a non-root user.
+func (m *BackstageGitops) probe(ctx context.Context, image *dagger.Container) error {
+	svc := image.AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+	for _, port := range []int{8000, 4001} {
+		url := fmt.Sprintf("http://portal:%d/.backstage/health/v1/readiness", port)
+		if _, err := yarnContainer().
+			WithServiceBinding("portal", svc).
+			WithExec([]string{"node", "-e", "fetch(process.argv[1]).then(async r => { console.log(r.status, await r.text()); process.exit(r.ok ? 0 : 1) })", url}).
+			Sync(ctx); err != nil {
+			return fmt.Errorf("port %d of the image: %w", port, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+// Build a Backstage portal, publish it as a slim image and release it by Git.
+//
+// `dagger call release` turns the checkout's HEAD into an image in a registry
+// and a commit that points the Helm chart at that image, by digest. Without
+// arguments both go to services that run inside the engine; `--image` and
+// `--remote` send the same release to real ones.
+package main
+
+import (
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// BackstageGitops is a checkout of a portal with its chart.
+type BackstageGitops struct {
+	// +private
+	Checkout *dagger.Directory
+	// +private
+	Source *dagger.Directory
+	// +private
+	Foreign bool
+}
+
+func New(
+	// Checkout to work on, with its .git folder. Releases are of its HEAD.
+	//
+	// +defaultPath="/"
+	// +ignore=["**/node_modules", "**/dist", "**/dist-types", "**/coverage", "**/.yarn/cache", "**/.yarn/install-state.gz"]
+	checkout *dagger.Directory,
+
+	// Backstage app to build instead of the checkout's backstage/, of the same
+	// layout: Yarn workspaces with packages/app and packages/backend.
+	//
+	// +optional
+	source *dagger.Directory,
+) *BackstageGitops {
+	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil}
+	if source == nil {
+		m.Source = checkout.Directory("backstage")
+	}
+	return m
+}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// Release is what a release did.
+type Release struct {
+	// "released" or "nothing-to-release".
+	Outcome string
+
+	// Image by digest, as it was published.
+	Image string
+
+	// Tag of the image, for people.
+	Tag string
+
+	// Commit in the Git remote that points the chart at the image.
+	Commit string
+
+	// The report as Markdown, fit for a GitHub job summary.
+	Summary string
+
+	// The report as files: report.json and report.md.
+	Report *dagger.Directory
+}
+
+// Release the checkout's HEAD: publish its image, then commit the chart that
+// names the image by digest.
+//
+// Without arguments both go to the embedded registry and Git remote. Where
+// HEAD makes the image that the remote's chart already names there is nothing
+// to release: nothing is pushed, nothing committed.
+//
+// +cache="never"
+func (m *BackstageGitops) Release(ctx context.Context,
+	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
+	// default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// Tag to publish; default: HEAD's version tag, or branch and commit.
+	//
+	// +optional
+	tag string,
+
+	// URL of the Git remote to push the commit to, such as
+	// https://github.com/OWNER/REPO.git; default: the embedded one.
+	//
+	// +optional
+	remote string,
+
+	// Branch of the Git remote.
+	//
+	// +default="main"
+	branch string,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	//
+	// +optional
+	token *dagger.Secret,
+) (*Release, error) {
+	r := &releaser{m: m, box: m.toolbox(), target: target{
+		image: image, remote: remote, branch: branch, username: username, password: password, token: token,
+	}}
+	stop, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+
+	err = r.steps(ctx,
+		step{"Read the source", func(ctx context.Context) error { return r.read(ctx, tag) }},
+		step{"Check the Git remote", r.preflight},
+		step{"Build the image", r.build},
+		step{"Publish the image", r.publish},
+		step{"Inspect the image", r.inspect},
+		step{"Commit and push", r.push},
+	)
+	release, reportErr := r.report(ctx, err)
+	if err != nil {
+		if reportErr == nil && r.digest != "" {
+			return nil, fmt.Errorf("%w\n\n%s", err, release.Summary)
+		}
+		return nil, err
+	}
+	return release, reportErr
+}
+
+// target is where a release goes; zero values mean the embedded services.
+type target struct {
+	image, remote, branch, username string
+	password, token                 *dagger.Secret
+}
+
+// releaser carries a release from step to step.
+type releaser struct {
+	m      *BackstageGitops
+	box    *dagger.Container
+	target target
+
+	registry *dagger.Service // nil where the registry is a real one
+	source   *sourceInfo
+	built    *dagger.Container
+	digest   string
+	facts    map[string]any
+	timings  []timing
+}
+
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+type timing struct {
+	Step    string  `json:"step"`
+	Seconds float64 `json:"seconds"`
+}
+
+// steps runs the steps in order, notes how long each took, and stops at the
+// first that fails.
+func (r *releaser) steps(ctx context.Context, steps ...step) error {
+	for _, s := range steps {
+		start := time.Now()
+		err := s.run(ctx)
+		r.timings = append(r.timings, timing{s.name, time.Since(start).Seconds()})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect starts the embedded services that the release uses and binds the
+// toolbox to them. The returned function stops them.
+func (r *releaser) connect(ctx context.Context) (func(), error) {
+	var started []*dagger.Service
+	stop := func() {
+		for _, s := range started {
+			// The release is over either way; the engine ends what is left.
+			_, _ = s.Stop(context.WithoutCancel(ctx))
+		}
+	}
+	start := func(s *dagger.Service, alias string) (*dagger.Service, error) {
+		s, err := s.Start(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("start the embedded %s: %w", alias, err)
+		}
+		started = append(started, s)
+		r.box = r.box.WithServiceBinding(alias, s)
+		return s, nil
+	}
+	var err error
+	if r.target.image == "" {
+		if r.registry, err = start(r.m.Registry(), "registry"); err != nil {
+			return nil, err
+		}
+	}
+	if r.target.remote == "" {
+		if _, err = start(r.m.Git(), "git"); err != nil {
+			stop()
+			return nil, err
+		}
+	}
+	if r.target.token != nil {
+		r.box = r.box.WithSecretVariable("GITOPS_TOKEN", r.target.token)
+	}
+	if r.target.password != nil {
+		r.box = r.box.WithSecretVariable("GITOPS_REGISTRY_PASSWORD", r.target.password)
+	}
+	// What these containers do is outside of them: never answered from cache.
+	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
+	return stop, nil
+}
+
+func (r *releaser) name() string {
+	if r.target.image == "" {
+		return registryHost + "/backstage-gitops"
+	}
+	return r.target.image
+}
+
+func (r *releaser) remote() string {
+	if r.target.remote == "" {
+		return gitRemote
+	}
+	return r.target.remote
+}
+
+func (r *releaser) read(ctx context.Context, tag string) error {
+	r.facts = map[string]any{}
+	source, err := r.m.inspect(ctx, inspectOpts{tag: tag, branch: r.target.branch})
+	if err != nil {
+		return err
+	}
+	r.source = source
+	r.facts["source"] = source.raw
+	return nil
+}
+
+// preflight finds out before minutes of building whether the commit could be
+// pushed. The embedded remote gets the checkout's HEAD first.
+func (r *releaser) preflight(ctx context.Context) error {
+	var result json.RawMessage
+	if r.target.remote == "" {
+		if err := run(ctx, r.box, &result, "seed", "--remote", r.remote(), "--branch", r.target.branch); err != nil {
+			return err
+		}
+	}
+	return run(ctx, r.box, &result, "preflight", "--remote", r.remote(), "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name())
+}
+
+func (r *releaser) build(ctx context.Context) error {
+	built, err := r.m.image(r.source).Sync(ctx)
+	if err != nil {
+		return err
+	}
+	r.built = built
+	return nil
+}
+
+func (r *releaser) publish(ctx context.Context) error {
+	address := r.name() + ":" + r.source.Tag
+	image := r.built
+	if r.target.password != nil {
+		image = image.WithRegistryAuth(r.name(), r.target.username, r.target.password)
+	}
+	published, err := image.Publish(ctx, address, dagger.ContainerPublishOpts{
+		MediaTypes: dagger.ImageMediaTypesOciMediaTypes, RegistryService: r.registry,
+	})
+	if err != nil {
+		return fmt.Errorf("publish %s: %w: nothing was committed", address, err)
+	}
+	_, digest, found := strings.Cut(published, "@")
+	if !found {
+		return fmt.Errorf("publish %s: the registry named no digest: nothing was committed", address)
+	}
+	r.digest = digest
+	return nil
+}
+
+// inspect reads the published image back by its digest.
+func (r *releaser) inspect(ctx context.Context) error {
+	name, args := r.name(), []string{}
+	if r.registry != nil {
+		name, args = strings.Replace(name, "localhost", "registry", 1), append(args, "--plain-http")
+	}
+	if r.target.username != "" {
+		args = append(args, "--username", r.target.username)
+	}
+	image := map[string]any{}
+	if err := run(ctx, r.box, &image, append([]string{"image", "inspect", name + "@" + r.digest}, args...)...); err != nil {
+		return fmt.Errorf("%w: the image is published, nothing was committed", err)
+	}
+	image["name"], image["tag"] = r.name(), r.source.Tag
+	r.facts["image"] = image
+	return nil
+}
+
+func (r *releaser) push(ctx context.Context) error {
+	var result json.RawMessage
+	if err := run(ctx, r.box, &result, "push", "--remote", r.remote(), "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest); err != nil {
+		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
+	}
+	r.facts["commit"] = result
+	return nil
+}
+
+// report writes down what the steps did; failure is why they ended early.
+func (r *releaser) report(ctx context.Context, failure error) (*Release, error) {
+	r.facts["timings"] = r.timings
+	if failure != nil {
+		r.facts["reason"] = failure.Error()
+	}
+	facts, err := json.Marshal(r.facts)
+	if err != nil {
+		return nil, err
+	}
+	var document struct {
+		Outcome string `json:"outcome"`
+		Commit  struct {
+			SHA string `json:"sha"`
+		} `json:"commit"`
+	}
+	box := r.box.WithNewFile("/facts.json", string(facts)).WithExec([]string{"mkdir", "-p", "/report"})
+	args := []string{"report", "--facts", "/facts.json", "--json", "/report/report.json", "--markdown", "/report/report.md"}
+	if err := run(ctx, box, &document, args...); err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	dir := box.WithExec(append([]string{"gitops"}, args...)).Directory("/report")
+	summary, err := dir.File("report.md").Contents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	release := &Release{Outcome: document.Outcome, Commit: document.Commit.SHA, Summary: summary, Report: dir}
+	if r.digest != "" {
+		release.Image, release.Tag = r.name()+"@"+r.digest, r.source.Tag
+	}
+	return release, nil
+}

@@ -1,0 +1,37 @@
+package main
+
+import "dagger/backstage-gitops/internal/dagger"
+
+const (
+	// registryHost is the embedded registry's name. The engine speaks plain
+	// HTTP to localhost alone, so this is what needs no configuration of it.
+	registryHost = "localhost:5000"
+
+	// gitRemote is the embedded Git remote, as the containers bound to it see it.
+	gitRemote = "http://git:8080/backstage-gitops.git"
+)
+
+// Serve the embedded registry, which keeps its images from one run to the next.
+func (m *BackstageGitops) Registry() *dagger.Service {
+	return dag.Container().
+		From(registryImage).
+		WithMountedCache("/var/lib/registry", dag.CacheVolume("backstage-gitops-registry")).
+		WithExposedPort(5000).
+		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+}
+
+// Serve the embedded Git remote over smart HTTP; it keeps its commits from one
+// run to the next.
+//
+// `dagger call git up` serves http://localhost:8080/backstage-gitops.git until
+// interrupted.
+func (m *BackstageGitops) Git() *dagger.Service {
+	return dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", m.gitops()).
+		WithMountedCache("/srv/git", dag.CacheVolume("backstage-gitops-git")).
+		WithExposedPort(8080).
+		AsService(dagger.ContainerAsServiceOpts{
+			Args: []string{"gitops", "serve-git", "--root", "/srv/git", "--create", "backstage-gitops.git", "--listen", ":8080"},
+		})
+}

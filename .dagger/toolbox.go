@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// goContainer is Go with its caches on volumes and the plain Go code of ci/ in
+// it. Static binaries: they run in any image.
+func (m *BackstageGitops) goContainer() *dagger.Container {
+	return dag.Container().
+		From(goImage).
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
+		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild")).
+		WithEnvVariable("CGO_ENABLED", "0").
+		WithEnvVariable("GOFLAGS", "-buildvcs=false").
+		WithWorkdir("/src").
+		WithDirectory(".", dag.Directory().WithDirectory("", m.Checkout, dagger.DirectoryWithDirectoryOpts{
+			Include: []string{"go.mod", "go.sum", "ci"},
+			Exclude: []string{"ci/slim", "**/*.md"},
+		}))
+}
+
+// gitops is the helper program, compiled from ci/cmd/gitops.
+func (m *BackstageGitops) gitops() *dagger.File {
+	return m.goContainer().
+		WithoutDirectory("ci/airgap").
+		WithoutDirectory("ci/cmd/airgap").
+		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
+		File("/gitops")
+}
+
+// toolbox is where the helper program runs: beside git, with the checkout.
+func (m *BackstageGitops) toolbox() *dagger.Container {
+	return dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", m.gitops()).
+		WithMountedDirectory("/checkout", m.Checkout).
+		WithWorkdir("/checkout")
+}
+
+// run runs the helper program and decodes what it prints. Its own sentence is
+// the error where it fails, without the noise of the exec around it.
+func run(ctx context.Context, ctr *dagger.Container, result any, args ...string) error {
+	ran := ctr.WithExec(append([]string{"gitops"}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	code, err := ran.ExitCode(ctx)
+	if err != nil {
+		return fmt.Errorf("gitops %s: %w", args[0], err)
+	}
+	if code != 0 {
+		stderr, err := ran.Stderr(ctx)
+		if err != nil {
+			return fmt.Errorf("gitops %s: %w", args[0], err)
+		}
+		return errors.New(sentence(stderr))
+	}
+	out, err := ran.Stdout(ctx)
+	if err != nil {
+		return fmt.Errorf("gitops %s: %w", args[0], err)
+	}
+	if err := json.Unmarshal([]byte(out), result); err != nil {
+		return fmt.Errorf("gitops %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// sentence is the error that the helper program printed last.
+func sentence(stderr string) string {
+	_, last, found := strings.Cut("\n"+strings.TrimSpace(stderr), "\ngitops: ")
+	if !found {
+		return strings.TrimSpace(stderr)
+	}
+	return strings.TrimSpace(last)
+}
+
+// sourceInfo is what `gitops source` says of the checkout.
+type sourceInfo struct {
+	Revision       string `json:"revision"`
+	Branch         string `json:"branch"`
+	InputsRevision string `json:"inputsRevision"`
+	InputsTime     string `json:"inputsTime"`
+	InputsEpoch    int    `json:"inputsEpoch"`
+	Tag            string `json:"tag"`
+	Remote         string `json:"remote"`
+
+	// raw is the whole document, for the report.
+	raw json.RawMessage
+}
+
+func (s *sourceInfo) UnmarshalJSON(data []byte) error {
+	type plain sourceInfo
+	if err := json.Unmarshal(data, (*plain)(s)); err != nil {
+		return err
+	}
+	s.raw = append(json.RawMessage(nil), data...)
+	return nil
+}
+
+type inspectOpts struct{ tag, branch string }
+
+// inspect reads what a release of HEAD is made of, and refuses what cannot be
+// released.
+func (m *BackstageGitops) inspect(ctx context.Context, opts inspectOpts) (*sourceInfo, error) {
+	if m.Foreign {
+		found, err := m.Source.Exists(ctx, "packages/backend/package.json")
+		if err != nil {
+			return nil, fmt.Errorf("read --source: %w", err)
+		}
+		if !found {
+			return nil, errors.New("no Backstage app at --source: packages/backend/package.json is missing there")
+		}
+	}
+	args := []string{"source", "--repo", "."}
+	for _, p := range imageInputs {
+		args = append(args, "--input", p)
+	}
+	if opts.tag != "" {
+		args = append(args, "--tag", opts.tag)
+	}
+	if opts.branch != "" {
+		args = append(args, "--branch", opts.branch)
+	}
+	var source sourceInfo
+	if err := run(ctx, m.toolbox(), &source, args...); err != nil {
+		return nil, err
+	}
+	return &source, nil
+}

@@ -1,0 +1,22 @@
+package main
+
+// The images every stage is made of, by their official names, with the reason
+// for each pin. On a machine that reaches no container registry ci/airgap's
+// mirror answers for these names; a test there holds the two equal.
+const (
+	// nodeImage builds and tests the app. Node 24 aborts with better-sqlite3 12.
+	// renovate: datasource=docker depName=node
+	nodeImage = "docker.io/library/node:22.23.3-bookworm"
+
+	// slimImage is under the released image: glibc, libstdc++, certificates,
+	// time zones and a non-root user, no shell.
+	slimImage = "gcr.io/distroless/cc-debian12:nonroot"
+
+	// goImage compiles and tests ci/; it has git, which the helper program runs.
+	// renovate: datasource=docker depName=golang
+	goImage = "docker.io/library/golang:1.26.8-bookworm"
+
+	// registryImage is the embedded registry.
+	// renovate: datasource=docker depName=distribution/distribution
+	registryImage = "docker.io/distribution/distribution:3.1.2"
+)

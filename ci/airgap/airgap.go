@@ -181,7 +181,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 	if err != nil {
 		return err
 	}
-	env := []string{"DAGGER_GO_SDK_MANIFEST_DIGEST=" + string(digest), "GOPROXY=" + sdkGoProxy(goProxyEnv(ctx))}
+	env := []string{"DAGGER_GO_SDK_MANIFEST_DIGEST=" + string(digest), "_DAGGER_ENGINE_SYSTEMENV_GOPROXY=" + sdkGoProxy(goProxyEnv(ctx))}
 	_, certsErr := os.Stat(hostCertificates)
 	spec, err := engineSpec(state, rootDir, env, certsErr == nil)
 	if err != nil {

@@ -117,16 +117,20 @@ func goProxyEnv(ctx context.Context) []string {
 // of two modules that the generated code uses. Only the answers are here, the
 // modules come from the machine's own proxy.
 func sdkProxy(dir string) error {
-	for path, version := range map[string]string{
-		"dagger.io/dagger/@v/" + sdkCommit + ".info": pinned("dagger").Version,
-		"github.com/dagger/otel-go/@latest":          "v1.43.1-0.20260515012101-af7cd0684887",
-		"github.com/dagger/querybuilder/@latest":     "v0.0.0-20260402040506-574a5e81cb59",
+	info := func(version string) string { return fmt.Sprintf("{\"Version\":%q}\n", version) }
+	for path, content := range map[string]string{
+		"dagger.io/dagger/@v/" + sdkCommit + ".info": info(pinned("dagger").Version),
+		// An empty list makes go ask for the newest.
+		"github.com/dagger/otel-go/@v/list":      "",
+		"github.com/dagger/otel-go/@latest":      info("v1.43.1-0.20260515012101-af7cd0684887"),
+		"github.com/dagger/querybuilder/@v/list": "",
+		"github.com/dagger/querybuilder/@latest": info("v0.0.0-20260402040506-574a5e81cb59"),
 	} {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, fmt.Appendf(nil, "{\"Version\":%q}\n", version), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -37,7 +36,7 @@ func (img image) part(name string, needs []*Part, inputs []string, layers func(c
 	return &Part{
 		Name:   name,
 		Needs:  needs,
-		Inputs: append([]string{img.ref, fmt.Sprint(img.compressed), fmt.Sprint(img.config.Env, img.config.Entrypoint, img.config.Cmd, img.config.WorkingDir, img.config.User)}, inputs...),
+		Inputs: append([]string{"layers-2", img.ref, fmt.Sprint(img.compressed), fmt.Sprint(img.config.Env, img.config.Entrypoint, img.config.Cmd, img.config.WorkingDir, img.config.User)}, inputs...),
 		Build: func(ctx context.Context, w Work) error {
 			tars, err := layers(ctx, w)
 			if err != nil {
@@ -53,11 +52,10 @@ func (img image) write(layers []string, dir string) error {
 	out := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	out = mutate.ConfigMediaType(out, types.OCIConfigJSON)
 	for _, path := range layers {
-		opts := []tarball.LayerOption{tarball.WithMediaType(types.OCIUncompressedLayer), tarball.WithCompression(compression.None)}
+		layer, err := plainLayer(path)
 		if img.compressed {
-			opts = []tarball.LayerOption{tarball.WithMediaType(types.OCILayer), tarball.WithCompression(compression.GZip), tarball.WithCompressionLevel(9)}
+			layer, err = tarball.LayerFromFile(path, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(9))
 		}
-		layer, err := tarball.LayerFromFile(path, opts...)
 		if err != nil {
 			return fmt.Errorf("layer of %s: %w", path, err)
 		}
@@ -80,6 +78,31 @@ func (img image) write(layers []string, dir string) error {
 	}
 	return index.AppendImage(out)
 }
+
+// tarLayer is a tar archive as a layer, uncompressed: tarball.LayerFromFile
+// knows compressed ones only.
+type tarLayer struct {
+	path   string
+	digest v1.Hash
+	size   int64
+}
+
+func plainLayer(path string) (v1.Layer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	digest, size, err := v1.SHA256(f)
+	return tarLayer{path, digest, size}, err
+}
+
+func (l tarLayer) Digest() (v1.Hash, error)             { return l.digest, nil }
+func (l tarLayer) DiffID() (v1.Hash, error)             { return l.digest, nil }
+func (l tarLayer) Size() (int64, error)                 { return l.size, nil }
+func (l tarLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
+func (l tarLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
+func (l tarLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
 
 // readImage is the one image of an OCI layout.
 func readImage(dir string) (v1.Image, error) {

@@ -149,7 +149,7 @@ func goSDK(goRoot, toolchain, dagger *Part) *Part {
 	img := image{config: v1.Config{Env: []string{
 		"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local",
 	}, WorkingDir: "/go"}}
-	return img.part("go-sdk", []*Part{goRoot, toolchain, dagger}, []string{sdkCommit, sdkProxyDir, "proxy-2"}, func(ctx context.Context, w Work) ([]string, error) {
+	return img.part("go-sdk", []*Part{goRoot, toolchain, dagger}, []string{sdkCommit, sdkProxyDir, "proxy-3"}, func(ctx context.Context, w Work) ([]string, error) {
 		root := filepath.Join(w.Scratch, "root")
 		for _, d := range []string{"go/pkg/mod", "go/bin", "root/.cache/go-build"} {
 			if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {

@@ -5,8 +5,8 @@
 #   inroot.sh TREE SCRIPT [ARG]…
 #
 # SCRIPT is a path in /app, or a file of this machine. With writable=1 /app can
-# be written. Variables named BACKSTAGE_*, NODE_*, GITHUB_TOKEN, POSTGRES_* and
-# APP_CONFIG_* are passed on. Needs root.
+# be written. NODE_OPTIONS, NODE_COMPILE_CACHE, NODE_DEBUG_NATIVE, GITHUB_TOKEN,
+# POSTGRES_* and APP_CONFIG_* are passed on, without spaces. Needs root.
 set -eu
 
 tree=$(realpath "$1")
@@ -20,7 +20,8 @@ unshare --mount --propagation private sh -eu -c '
   mount -t tmpfs tmpfs "$root"
   cd "$root"
   mkdir -p app dev etc proc tmp usr/local/bin usr/local/slim
-  cp "$node" usr/local/bin/node
+  touch usr/local/bin/node
+  mount --bind "$node" usr/local/bin/node
   for library in $(ldd "$node" "$tree"/node_modules/better-sqlite3/build/Release/*.node |
     grep -o "/[^ :]*\.so[^ :]*" | sort -u); do
     mkdir -p ".${library%/*}"
@@ -37,8 +38,7 @@ unshare --mount --propagation private sh -eu -c '
   mount -t tmpfs -o mode=1777 tmpfs tmp
   mount -o remount,ro "$root"
 
-  passed=$(env | grep -E "^(BACKSTAGE_|NODE_|GITHUB_TOKEN=|POSTGRES_|APP_CONFIG_)" || true)
-  unset IFS
+  passed=$(env | grep -E "^(NODE_(OPTIONS|COMPILE_CACHE|DEBUG_NATIVE)=|GITHUB_TOKEN=|POSTGRES_|APP_CONFIG_)" || true)
   exec env -i PATH=/usr/local/bin HOME=/tmp NODE_ENV=production $passed \
     /usr/bin/unshare --pid --fork --kill-child --root "$root" --wd /app \
     --setgid 65532 --setuid 65532 /usr/local/bin/node "$script" "$@"

@@ -4,78 +4,115 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { pruneToSecrets } from './prune.js';
 
+const DEPENDENCIES = [
+  'dependencies',
+  'devDependencies',
+  'optionalDependencies',
+  'peerDependencies',
+];
+
 /**
- * Finds the configuration schemas the way @backstage/config-loader does at
- * start: from the workspace's packages through the dependencies of every
- * package that has a schema or depends on Backstage.
+ * Writes manifests that answer at once what @backstage/config-loader searches
+ * all packages for at start: the schemas that mark secrets.
  *
- * They are reduced to what a running backend asks of them, and those in
- * TypeScript are compiled, so that no compiler is needed then. The schema that
- * app-backend asks is another: the app's build has left it in its dist.
+ * It goes from the workspace's packages through the dependencies of every
+ * package that has a schema or depends on Backstage. In the slim tree only the
+ * dependencies that lead it somewhere are left to it, and schemas are part of
+ * the manifests, reduced to secrets; those in TypeScript are compiled.
+ * The schema that app-backend asks is another: see workspaces.js.
  */
 export async function configSchemas(root, members) {
-  const found = [];
-  const seen = new Set();
+  const packages = await findPackages(root, members);
+  const leading = leadingTo(packages, ({ schema }) => schema !== undefined);
+  const own = new Set(
+    members.map(({ dir }) => join(root, dir, 'package.json'))
+  );
+
+  const replacements = {};
+  for (const [path, { manifest, schema, dependencies }] of packages) {
+    const { configSchema, ...written } = manifest;
+    if (schema) {
+      written.configSchema = schema;
+    }
+    const kept = new Set(
+      [...dependencies.keys()].filter(name =>
+        leading.has(dependencies.get(name))
+      )
+    );
+    // Without a schema it takes a dependency on Backstage to be looked into.
+    const seen = schema || [...kept].some(isBackstage) || kept.size === 0;
+    if (!own.has(path) && seen) {
+      for (const field of DEPENDENCIES) {
+        if (written[field]) {
+          written[field] = Object.fromEntries(
+            Object.entries(written[field]).filter(([name]) => kept.has(name))
+          );
+        }
+      }
+    }
+    replacements[relative(root, path)] = json(written);
+  }
+  return { files: [], replacements };
+}
+
+async function findPackages(root, members) {
+  const packages = new Map();
   const queue = members.map(({ dir }) => join(root, dir, 'package.json'));
   for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
-    const manifestPath = realpathSync(path);
-    if (seen.has(manifestPath)) {
+    if (packages.has(path)) {
       continue;
     }
-    seen.add(manifestPath);
-
-    const manifest = JSON.parse(await readFile(manifestPath, 'utf8'));
-    const dependencies = Object.keys({
-      ...manifest.dependencies,
-      ...manifest.devDependencies,
-      ...manifest.optionalDependencies,
-      ...manifest.peerDependencies,
-    });
-    const backstage = dependencies.some(name => name.startsWith('@backstage/'));
-    if (!manifest.configSchema && !backstage) {
+    const manifest = JSON.parse(await readFile(path, 'utf8'));
+    const names = DEPENDENCIES.flatMap(field =>
+      Object.keys(manifest[field] ?? {})
+    );
+    if (!manifest.configSchema && !names.some(isBackstage)) {
       continue;
     }
-    found.push(await schemaOf(root, manifestPath, manifest));
-
-    const require = createRequire(manifestPath);
-    for (const name of dependencies) {
+    const schema = await schemaOf(root, path, manifest);
+    const dependencies = new Map();
+    const require = createRequire(path);
+    for (const name of names) {
       const dependency = resolveManifest(require, name);
       if (dependency) {
-        queue.push(dependency);
+        dependencies.set(name, realpathSync(dependency));
+      }
+    }
+    packages.set(path, { manifest, schema, dependencies });
+    queue.push(...dependencies.values());
+  }
+  return packages;
+}
+
+/** The packages for which `test` holds, and those that depend on them. */
+function leadingTo(packages, test) {
+  const leading = new Set();
+  for (let size = -1; size !== leading.size; ) {
+    size = leading.size;
+    for (const [path, entry] of packages) {
+      const dependencies = [...entry.dependencies.values()];
+      if (test(entry) || dependencies.some(name => leading.has(name))) {
+        leading.add(path);
       }
     }
   }
-  return found;
+  return leading;
 }
 
-async function schemaOf(root, manifestPath, manifest) {
-  const file = relative(root, manifestPath);
-  const { configSchema } = manifest;
-  if (configSchema === undefined) {
-    return { files: [file], replacements: {} };
-  }
-  if (typeof configSchema !== 'string') {
-    const pruned = { ...manifest, configSchema: pruneToSecrets(configSchema) };
-    return { files: [], replacements: { [file]: json(pruned) } };
-  }
+function isBackstage(name) {
+  return name.startsWith('@backstage/');
+}
 
-  const path = join(dirname(manifestPath), configSchema);
-  if (!configSchema.endsWith('.d.ts')) {
-    const schema = JSON.parse(await readFile(path, 'utf8'));
-    return {
-      files: [file],
-      replacements: { [relative(root, path)]: json(pruneToSecrets(schema)) },
-    };
+/** What marks secrets in the schema of a package, if anything does. */
+async function schemaOf(root, path, { configSchema }) {
+  let schema = configSchema;
+  if (typeof configSchema === 'string') {
+    schema = configSchema.endsWith('.d.ts')
+      ? await compile(root, path)
+      : JSON.parse(await readFile(join(dirname(path), configSchema), 'utf8'));
   }
-  const name = configSchema.replace(/\.d\.ts$/, '.schema.json');
-  const schema = await compile(root, manifestPath);
-  return {
-    files: [],
-    replacements: {
-      [file]: json({ ...manifest, configSchema: name }),
-      [join(dirname(file), name)]: json(pruneToSecrets(schema)),
-    },
-  };
+  const pruned = pruneToSecrets(schema ?? {});
+  return Object.keys(pruned).length > 0 ? pruned : undefined;
 }
 
 async function compile(root, manifestPath) {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { traceModules } from './modules.js';
@@ -22,7 +22,7 @@ const RUNTIME_PATHS = [
  * in it.
  */
 export async function slim({ source, out, entry, include }) {
-  const root = resolve(source);
+  const root = realpathSync(source);
   await check(root, entry);
   if (existsSync(out) && (await readdir(out)).length > 0) {
     throw new Error(`${out} is not empty`);
@@ -35,7 +35,7 @@ export async function slim({ source, out, entry, include }) {
   tree.add(traced);
   tree.add(await packageData(root, traced));
   for (const { files, replacements } of [
-    ...(await configSchemas(root, members)),
+    await configSchemas(root, members),
     await frontends(root, members),
   ]) {
     tree.add(files);

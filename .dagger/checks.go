@@ -42,7 +42,7 @@ func (m *BackstageGitops) ImageCheck(ctx context.Context) error {
 	}
 	defer func() { _, _ = registry.Stop(context.WithoutCancel(ctx)) }()
 	if _, err := image.Publish(ctx, registryHost+"/check:latest", dagger.ContainerPublishOpts{
-		MediaTypes: dagger.ImageMediaTypesOciMediaTypes, RegistryService: registry,
+		MediaTypes: dagger.ImageMediaTypesOcimediaTypes, RegistryService: registry,
 	}); err != nil {
 		return fmt.Errorf("publish the image: %w", err)
 	}

@@ -244,7 +244,7 @@ func (r *releaser) publish(ctx context.Context) error {
 		image = image.WithRegistryAuth(r.name(), r.target.username, r.target.password)
 	}
 	published, err := image.Publish(ctx, address, dagger.ContainerPublishOpts{
-		MediaTypes: dagger.ImageMediaTypesOciMediaTypes, RegistryService: r.registry,
+		MediaTypes: dagger.ImageMediaTypesOcimediaTypes, RegistryService: r.registry,
 	})
 	if err != nil {
 		return fmt.Errorf("publish %s: %w: nothing was committed", address, err)

@@ -87,7 +87,7 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	}
 	key := s.key()
 	if a.running(key) {
-		return nil
+		return a.writeEnv(s, key)
 	}
 	if err := a.stop(ctx); err != nil {
 		return err
@@ -368,8 +368,11 @@ func (a Airgap) writeEnv(s supply, key string) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("airgap_key=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=unix://%s\n",
-		key, pid, filepath.Join(a.store().Path(s.dagger), "bin/dagger"), a.socket())
+	// The tree this was built from, so that daggerw sees a changed supply
+	// without asking Go; empty outside of Git.
+	tree, _ := command{argv: []string{"git", "-C", a.Root, "rev-parse", "--verify", "--quiet", "HEAD:ci/airgap"}}.output(context.Background())
+	text := fmt.Sprintf("airgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=unix://%s\n",
+		key, strings.TrimSpace(tree), pid, filepath.Join(a.store().Path(s.dagger), "bin/dagger"), a.socket())
 	tmp := a.envFile() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -14,7 +16,7 @@ import (
 func (m *BackstageGitops) GoTest(ctx context.Context) error {
 	_, err := m.goContainer().
 		WithDirectory(".", dag.Directory().WithDirectory("", m.Checkout, dagger.DirectoryWithDirectoryOpts{
-			Include: []string{"dagger.json", ".dagger/*.go", "charts", ".github", "ci/**/*.md", "**/README.md", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
+			Include: []string{"dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "ci/**/*.md", "**/README.md", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
 		})).
 		WithExec([]string{"go", "vet", "./..."}).
 		WithExec([]string{"go", "test", "./..."}).
@@ -30,26 +32,61 @@ func (m *BackstageGitops) SlimTest(ctx context.Context) error {
 	return err
 }
 
-// Check that the image is as slim as promised, holds nothing that it should
-// not, and serves the app and the API as a non-root user.
+// Release the checkout into an empty registry and an empty Git remote, pull the
+// image back by its digest, hold it to the limits of the slim image and use it
+// under a read-only root filesystem; then release again and find nothing to do.
 //
 // +check
-func (m *BackstageGitops) ImageCheck(ctx context.Context) error {
-	image := m.runtime(0)
-	registry, err := m.Registry().Start(ctx)
+// +cache="never"
+func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
+	// Uncommitted changes are checked too, in a commit of this check's own.
+	committed := dag.Container().
+		From(goImage).
+		WithDirectory("/checkout", m.Checkout).
+		WithWorkdir("/checkout").
+		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z").
+		WithExec([]string{"git", "add", "--all"}).
+		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
+			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
+		Directory("/checkout")
+	fresh := New(committed, nil)
+	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
+
+	// One registry and one Git remote for both releases.
+	registry, err := fresh.Registry().Start(ctx)
 	if err != nil {
 		return fmt.Errorf("start the embedded registry: %w", err)
 	}
 	defer func() { _, _ = registry.Stop(context.WithoutCancel(ctx)) }()
-	if _, err := image.Publish(ctx, registryHost+"/check:latest", dagger.ContainerPublishOpts{
-		MediaTypes: dagger.ImageMediaTypesOcimediaTypes, RegistryService: registry,
-	}); err != nil {
-		return fmt.Errorf("publish the image: %w", err)
+	git, err := fresh.Git().Start(ctx)
+	if err != nil {
+		return fmt.Errorf("start the embedded Git remote: %w", err)
 	}
-	var result json.RawMessage
-	if err := run(ctx, m.toolbox().WithServiceBinding("registry", registry), &result,
-		"image", "check", "registry:5000/check:latest", "--plain-http"); err != nil {
-		return err
+	defer func() { _, _ = git.Stop(context.WithoutCancel(ctx)) }()
+
+	first, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
+	if err != nil {
+		return fmt.Errorf("release: %w", err)
 	}
-	return m.probe(ctx, image)
+	if first.Outcome != "released" {
+		return fmt.Errorf("the first release ended with %q, not with \"released\"", first.Outcome)
+	}
+	var findings json.RawMessage
+	pulled := strings.Replace(first.Image, "localhost", "registry", 1)
+	if err := run(ctx, fresh.toolbox().WithServiceBinding("registry", registry), &findings, "image", "check", pulled, "--plain-http"); err != nil {
+		return fmt.Errorf("the published image: %w", err)
+	}
+	image := dag.Container().From(first.Image, dagger.ContainerFromOpts{RegistryService: registry})
+	if err := fresh.smoke(ctx, image); err != nil {
+		return fmt.Errorf("the published image: %w", err)
+	}
+
+	second, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
+	if err != nil {
+		return fmt.Errorf("release again: %w", err)
+	}
+	if second.Outcome != "nothing-to-release" || second.Image != first.Image {
+		return fmt.Errorf("the second release of the same commit ended with %q and %s, not with nothing to release and %s", second.Outcome, second.Image, first.Image)
+	}
+	return nil
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -19,8 +19,8 @@ var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagg
 
 // Make the production image: Node, the files the backend loads, nothing else.
 //
-// As a service it answers on both ports, so
-// `dagger call image as-service up` opens the portal on http://localhost:8000.
+// It is labelled with HEAD, so all changes must be committed; `serve` opens the
+// portal without that.
 func (m *BackstageGitops) Image(ctx context.Context) (*dagger.Container, error) {
 	source, err := m.inspect(ctx, inspectOpts{})
 	if err != nil {
@@ -117,27 +117,35 @@ func (m *BackstageGitops) yarn() *dagger.File {
 
 // Serve the production image: the portal on 8000, its API on 4001.
 //
-// `dagger call serve up` opens it on this machine until interrupted.
-func (m *BackstageGitops) Serve(ctx context.Context) (*dagger.Service, error) {
-	image, err := m.Image(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return image.AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true}), nil
+// `dagger call serve up` opens it on this machine until interrupted, with what
+// the checkout holds now, committed or not.
+func (m *BackstageGitops) Serve() *dagger.Service {
+	return m.runtime(0).AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
 }
 
-// probe checks from outside that both ports of the image answer, under a
-// read-only root filesystem and as a non-root user.
-func (m *BackstageGitops) probe(ctx context.Context, image *dagger.Container) error {
-	svc := image.AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
-	for _, port := range []int{8000, 4001} {
-		url := fmt.Sprintf("http://portal:%d/.backstage/health/v1/readiness", port)
-		if _, err := yarnContainer().
-			WithServiceBinding("portal", svc).
-			WithExec([]string{"node", "-e", "fetch(process.argv[1]).then(async r => { console.log(r.status, await r.text()); process.exit(r.ok ? 0 : 1) })", url}).
-			Sync(ctx); err != nil {
-			return fmt.Errorf("port %d of the image: %w", port, err)
-		}
-	}
-	return nil
+// smoke uses the portal of an image as its people do, from outside: both ports
+// answer, a guest signs in, the catalog shows this system. The image runs with
+// a read-only root filesystem and a writable /tmp, as its own user.
+func (m *BackstageGitops) smoke(ctx context.Context, image *dagger.Container) error {
+	portal := dag.Container().
+		From(nodeImage).
+		WithMountedDirectory("/image", image.Rootfs()).
+		WithFile("/usr/local/bin/readonly", dag.CurrentModule().Source().File("scripts/readonly"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
+		WithEnvVariable("NODE_ENV", "production").
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		WithEnvVariable("APP_CONFIG_backend_cors_origin", "http://localhost:8000").
+		WithExposedPort(8000).
+		WithExposedPort(4001).
+		AsService(dagger.ContainerAsServiceOpts{
+			Args:                     append([]string{"readonly", "/usr/local/bin/node", "packages/backend"}, imageConfigs...),
+			InsecureRootCapabilities: true,
+		})
+	_, err := dag.Container().
+		From(nodeImage).
+		WithServiceBinding("portal", portal).
+		WithMountedFile("/smoke.mjs", m.Checkout.File("ci/slim/smoke.js")).
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
+		WithExec([]string{"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000"}).
+		Sync(ctx)
+	return err
 }

@@ -18,6 +18,9 @@ type BackstageGitops struct {
 	Source *dagger.Directory
 	// +private
 	Foreign bool
+	// Name of the cache volumes that keep the embedded registry and Git remote.
+	// +private
+	Storage string
 }
 
 func New(
@@ -33,7 +36,7 @@ func New(
 	// +optional
 	source *dagger.Directory,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil}
+	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil, Storage: "backstage-gitops"}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

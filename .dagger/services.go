@@ -15,7 +15,7 @@ const (
 func (m *BackstageGitops) Registry() *dagger.Service {
 	return dag.Container().
 		From(registryImage).
-		WithMountedCache("/var/lib/registry", dag.CacheVolume("backstage-gitops-registry")).
+		WithMountedCache("/var/lib/registry", dag.CacheVolume(m.Storage+"-registry")).
 		WithExposedPort(5000).
 		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
 }
@@ -29,7 +29,7 @@ func (m *BackstageGitops) Git() *dagger.Service {
 	return dag.Container().
 		From(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
-		WithMountedCache("/srv/git", dag.CacheVolume("backstage-gitops-git")).
+		WithMountedCache("/srv/git", dag.CacheVolume(m.Storage+"-git")).
 		WithExposedPort(8080).
 		AsService(dagger.ContainerAsServiceOpts{
 			Args: []string{"gitops", "serve-git", "--root", "/srv/git", "--create", "backstage-gitops.git", "--listen", ":8080"},

@@ -8,10 +8,9 @@ import { discoveryServiceFactory } from './discovery';
 /** PostgreSQL's own search engine, where that is the database. */
 const postgresSearch = createBackendFeatureLoader({
   deps: { config: coreServices.rootConfig },
-  async *loader({ config }) {
+  *loader({ config }) {
     if (config.getOptionalString('backend.database.client') === 'pg') {
-      yield (await import('@backstage/plugin-search-backend-module-pg'))
-        .default;
+      yield import('@backstage/plugin-search-backend-module-pg');
     }
   },
 });

@@ -23,15 +23,20 @@ export async function startRole(role: Role): Promise<void> {
 // Imported on demand: a frontend alone never loads the plugins of the API.
 
 async function startBackend(...features: BackendFeature[]) {
-  const { createApi } = await import('./backend');
+  const { createApi } = exportsOf(await import('./backend'));
   const backend = createApi();
   features.forEach(feature => backend.add(feature));
   await backend.start();
 }
 
 async function startFrontend(...features: BackendFeature[]) {
-  const { createFrontend } = await import('./frontend');
+  const { createFrontend } = exportsOf(await import('./frontend'));
   const frontend = await createFrontend();
   features.forEach(feature => frontend.add(feature));
   await frontend.start();
+}
+
+// In development import() is Node's own, and what it imports is CommonJS.
+function exportsOf<T extends object>(imported: T | { default: T }): T {
+  return 'default' in imported ? imported.default : imported;
 }

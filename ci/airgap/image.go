@@ -121,7 +121,7 @@ func readImage(dir string) (v1.Image, error) {
 }
 
 // tarDir writes the files below dir into a tar archive, under prefix, in
-// lexical order, owned by root and without times: the same files make the
+// lexical order, with owners by number and without times: the same files make the
 // same bytes.
 func tarDir(dir, prefix, archive string) (err error) {
 	f, err := os.Create(archive)
@@ -157,7 +157,7 @@ func tarDir(dir, prefix, archive string) (err error) {
 			h.Name += "/"
 		}
 		h.ModTime, h.AccessTime, h.ChangeTime = time.Unix(1, 0), time.Time{}, time.Time{}
-		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+		h.Uname, h.Gname = "", ""
 		h.Format = tar.FormatPAX
 		if err := tw.WriteHeader(h); err != nil {
 			return err

@@ -47,7 +47,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	})
 	slimRoot := rootfs("slim-rootfs", s.tools, "extract", []string{
 		"base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "libssl3",
-	}, slimHook)
+	})
 	s.runc = runc(goRoot, toolchain)
 	s.cni = goTool("cni", pinned("cni"),
 		"github.com/containernetworking/plugins/plugins/main/bridge",
@@ -66,8 +66,8 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		nodeEnviron = append(nodeEnviron, "npm_config_registry="+r, "YARN_NPM_REGISTRY_SERVER="+strings.TrimSuffix(r, "/"))
 	}
 	s.served = map[string]*Part{}
-	serve := func(name string, img image, needs []*Part, layers func(ctx context.Context, w Work) ([]string, error)) {
-		s.served[img.ref] = img.part(name, needs, nil, layers)
+	serve := func(name string, img image, needs []*Part, layers func(ctx context.Context, w Work) ([]string, error), inputs ...string) {
+		s.served[img.ref] = img.part(name, needs, inputs, layers)
 	}
 	serve("image-golang", image{
 		ref:    fmt.Sprintf("docker.io/library/golang:%s-bookworm", pinned("go").Version),
@@ -89,8 +89,16 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		config: v1.Config{User: "65532", WorkingDir: "/home/nonroot", Env: []string{
 			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"}},
 	}, []*Part{slimRoot}, func(ctx context.Context, w Work) ([]string, error) {
-		return []string{filepath.Join(w.Path(slimRoot), "rootfs.tar")}, nil
-	})
+		root := filepath.Join(w.Scratch, "root")
+		if err := unpack(ctx, w, filepath.Join(w.Path(slimRoot), "rootfs.tar"), root); err != nil {
+			return nil, err
+		}
+		if err := (command{argv: []string{"sh", "-c", slimScript, "sh", root}, log: w.Log}).run(ctx); err != nil {
+			return nil, err
+		}
+		layer, err := scratchTar(w, root, "slim.tar")
+		return []string{layer}, err
+	}, slimScript)
 	serve("image-registry", image{
 		ref:        "docker.io/distribution/distribution:" + strings.TrimPrefix(pinned("distribution").Version, "v"),
 		compressed: false,
@@ -128,9 +136,9 @@ http:
   addr: :5000
 `
 
-// slimHook makes bare package files what the distroless image is: certificates
+// slimScript makes the bare package files in $1 what the distroless image is: certificates
 // in one file, a non-root user, and nothing that installs or configures.
-const slimHook = `set -eu
+const slimScript = `set -eu
 root=$1
 mkdir -p "$root/etc/ssl/certs" "$root/home/nonroot" "$root/tmp" "$root/root"
 find "$root/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$root/etc/ssl/certs/ca-certificates.crt"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
 			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
 		Directory("/checkout")
-	fresh := New(committed, nil)
+	fresh := New(committed, nil, m.URL)
 	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
 
 	// One registry and one Git remote for both releases.
@@ -89,4 +90,38 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 		return fmt.Errorf("the second release of the same commit ended with %q and %s, not with nothing to release and %s", second.Outcome, second.Image, first.Image)
 	}
 	return nil
+}
+
+// smoke uses the portal of an image as its people do, from outside: both ports
+// answer, a guest signs in, the catalog shows this system. The image runs with
+// a read-only root filesystem and a writable /tmp, as its own user.
+func (m *BackstageGitops) smoke(ctx context.Context, image *dagger.Container) error {
+	command, err := image.Entrypoint(ctx)
+	if err != nil {
+		return err
+	}
+	args, err := image.DefaultArgs(ctx)
+	if err != nil {
+		return err
+	}
+	portal := dag.Container().
+		From(nodeImage).
+		WithMountedDirectory("/image", image.Rootfs()).
+		WithFile("/usr/local/bin/readonly", dag.CurrentModule().Source().File("scripts/readonly"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
+		WithEnvVariable("NODE_ENV", "production").
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		WithExposedPort(8000).
+		WithExposedPort(4001).
+		AsService(dagger.ContainerAsServiceOpts{
+			Args:                     slices.Concat([]string{"readonly"}, command, args),
+			InsecureRootCapabilities: true,
+		})
+	_, err = dag.Container().
+		From(nodeImage).
+		WithServiceBinding("portal", portal).
+		WithMountedFile("/smoke.mjs", m.Checkout.File("ci/slim/smoke.js")).
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
+		WithExec([]string{"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000"}).
+		Sync(ctx)
+	return err
 }

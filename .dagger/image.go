@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -15,7 +14,7 @@ const imageUser = "65532:65532"
 var imageConfigs = []string{"--config", "/app/app-config.yaml", "--config", "/app/app-config.production.yaml"}
 
 // imageInputs are the paths of the checkout that decide the image's content.
-var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts"}
+var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts/yarn"}
 
 // Make the production image: Node, the files the backend loads, nothing else.
 //
@@ -32,24 +31,21 @@ func (m *BackstageGitops) Image(ctx context.Context) (*dagger.Container, error) 
 // image stamps the runtime with the commit that last changed its inputs, so
 // that a commit which changes none of them makes the same image.
 func (m *BackstageGitops) image(source *sourceInfo) *dagger.Container {
-	ctr := m.runtime(source.InputsEpoch).
+	return m.runtime(source.InputsEpoch).
 		WithLabel("org.opencontainers.image.title", "Backstage GitOps").
+		WithLabel("org.opencontainers.image.source", m.URL).
 		WithLabel("org.opencontainers.image.revision", source.InputsRevision).
 		WithLabel("org.opencontainers.image.version", source.Tag).
 		WithLabel("org.opencontainers.image.created", source.InputsTime)
-	if source.Remote != "" {
-		ctr = ctr.WithLabel("org.opencontainers.image.source", source.Remote)
-	}
-	return ctr
 }
 
 // runtime is the image without its labels. All files carry the time epoch, in
 // Unix seconds: the same inputs make the same layers.
 func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 	recipe := m.Checkout.Directory("ci/slim")
+	node := dag.Container().From(nodeImage).File("/usr/local/bin/node")
 	base := dag.Container().
 		From(slimImage).
-		WithFile("/usr/local/bin/node", dag.Container().From(nodeImage).File("/usr/local/bin/node")).
 		WithWorkdir("/app").
 		WithUser(imageUser).
 		WithEnvVariable("NODE_ENV", "production").
@@ -59,6 +55,7 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 	// Filled by the user, at the path and with the Node of the image: V8
 	// accepts a cache under exactly these.
 	cache := base.
+		WithFile("/usr/local/bin/node", node).
 		WithDirectory("/app", slim).
 		WithDirectory("/app/.compile-cache", dag.Directory(), dagger.ContainerWithDirectoryOpts{Owner: imageUser}).
 		WithMountedFile("/recipe/compile-cache.cjs", recipe.File("compile-cache.cjs")).
@@ -66,17 +63,12 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		Directory("/app/.compile-cache")
 
 	files := dag.Directory().
-		WithFile("usr/local/bin/node", base.File("/usr/local/bin/node")).
+		WithFile("usr/local/bin/node", node).
 		WithDirectory("app", slim).
 		WithDirectory("app/.compile-cache", cache).
 		WithTimestamps(epoch)
-	return dag.Container().
-		From(slimImage).
+	return base.
 		WithDirectory("/", files).
-		WithWorkdir("/app").
-		WithUser(imageUser).
-		WithEnvVariable("NODE_ENV", "production").
-		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
 		WithEntrypoint([]string{"node", "packages/backend"}).
 		WithDefaultArgs(imageConfigs).
 		WithExposedPort(8000, dagger.ContainerWithExposedPortOpts{Description: "app"}).
@@ -121,31 +113,4 @@ func (m *BackstageGitops) yarn() *dagger.File {
 // the checkout holds now, committed or not.
 func (m *BackstageGitops) Serve() *dagger.Service {
 	return m.runtime(0).AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
-}
-
-// smoke uses the portal of an image as its people do, from outside: both ports
-// answer, a guest signs in, the catalog shows this system. The image runs with
-// a read-only root filesystem and a writable /tmp, as its own user.
-func (m *BackstageGitops) smoke(ctx context.Context, image *dagger.Container) error {
-	portal := dag.Container().
-		From(nodeImage).
-		WithMountedDirectory("/image", image.Rootfs()).
-		WithFile("/usr/local/bin/readonly", dag.CurrentModule().Source().File("scripts/readonly"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
-		WithEnvVariable("NODE_ENV", "production").
-		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
-		WithEnvVariable("APP_CONFIG_backend_cors_origin", "http://localhost:8000").
-		WithExposedPort(8000).
-		WithExposedPort(4001).
-		AsService(dagger.ContainerAsServiceOpts{
-			Args:                     append([]string{"readonly", "/usr/local/bin/node", "packages/backend"}, imageConfigs...),
-			InsecureRootCapabilities: true,
-		})
-	_, err := dag.Container().
-		From(nodeImage).
-		WithServiceBinding("portal", portal).
-		WithMountedFile("/smoke.mjs", m.Checkout.File("ci/slim/smoke.js")).
-		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
-		WithExec([]string{"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000"}).
-		Sync(ctx)
-	return err
 }

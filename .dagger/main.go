@@ -18,6 +18,8 @@ type BackstageGitops struct {
 	Source *dagger.Directory
 	// +private
 	Foreign bool
+	// +private
+	URL string
 	// Name of the cache volumes that keep the embedded registry and Git remote.
 	// +private
 	Storage string
@@ -27,7 +29,7 @@ func New(
 	// Checkout to work on, with its .git folder. Releases are of its HEAD.
 	//
 	// +defaultPath="/"
-	// +ignore=["**/node_modules", "**/dist", "**/dist-types", "**/coverage", "**/.yarn/cache", "**/.yarn/install-state.gz"]
+	// +ignore=["backstage/**/node_modules", "backstage/**/dist", "backstage/dist-types", "backstage/**/coverage", "backstage/.yarn/cache", "backstage/.yarn/install-state.gz", "ci/slim/node_modules", "ci/slim/.yarn"]
 	checkout *dagger.Directory,
 
 	// Backstage app to build instead of the checkout's backstage/, of the same
@@ -35,8 +37,14 @@ func New(
 	//
 	// +optional
 	source *dagger.Directory,
+
+	// Address of the source repository, for the image's label. Not read from
+	// the checkout: where it was cloned from must not change the image.
+	//
+	// +default="https://github.com/backstage-gitops/backstage-gitops"
+	url string,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil, Storage: "backstage-gitops"}
+	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil, URL: url, Storage: "backstage-gitops"}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -77,6 +78,9 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (*Release, error) {
+	if (username == "") != (password == nil) {
+		return nil, errors.New("--username and --password go together: give both, or neither")
+	}
 	r := &releaser{m: m, box: m.toolbox(), target: target{
 		image: image, remote: remote, branch: branch, username: username, password: password, token: token,
 	}}
@@ -218,17 +222,44 @@ func (r *releaser) read(ctx context.Context, tag string) error {
 // preflight finds out before minutes of building whether the commit could be
 // pushed. The embedded remote gets the checkout's HEAD first.
 func (r *releaser) preflight(ctx context.Context) error {
-	var result json.RawMessage
 	if r.target.remote == "" {
+		var result json.RawMessage
 		if err := run(ctx, r.box, &result, "seed", "--remote", r.remote(), "--branch", r.target.branch); err != nil {
 			return err
 		}
 	}
-	return run(ctx, r.box, &result, "preflight", "--remote", r.remote(), "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name())
+	var tip struct {
+		Chart struct{ Tag, Digest string } `json:"chart"`
+	}
+	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.remote(), "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name()); err != nil {
+		return err
+	}
+	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
+	return nil
+}
+
+// released finds out whether the image that the remote's chart names is that of
+// HEAD already: the same inputs make the same image. Whatever it cannot tell,
+// the build will.
+func (r *releaser) released(ctx context.Context, tag, digest string) {
+	if tag != r.source.Tag || digest == "" {
+		return
+	}
+	image, err := r.pull(ctx, digest)
+	if err != nil {
+		return
+	}
+	labels, _ := image["labels"].(map[string]any)
+	if labels["org.opencontainers.image.revision"] == r.source.InputsRevision {
+		r.digest, r.facts["image"] = digest, image
+	}
 }
 
 func (r *releaser) build(ctx context.Context) error {
+	if r.digest != "" {
+		return nil
+	}
 	built, err := r.m.image(r.source).Sync(ctx)
 	if err != nil {
 		return err
@@ -238,6 +269,9 @@ func (r *releaser) build(ctx context.Context) error {
 }
 
 func (r *releaser) publish(ctx context.Context) error {
+	if r.digest != "" {
+		return nil
+	}
 	address := r.name() + ":" + r.source.Tag
 	image := r.built
 	if r.target.password != nil {
@@ -254,25 +288,36 @@ func (r *releaser) publish(ctx context.Context) error {
 		return fmt.Errorf("publish %s: the registry named no digest: nothing was committed", address)
 	}
 	r.digest = digest
+	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": digest}
 	return nil
 }
 
 // inspect reads the published image back by its digest.
 func (r *releaser) inspect(ctx context.Context) error {
-	name, args := r.name(), []string{}
+	image, err := r.pull(ctx, r.digest)
+	if err != nil {
+		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, r.name(), r.digest)
+	}
+	r.facts["image"] = image
+	return nil
+}
+
+// pull is what the registry says of the image with the digest.
+func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, error) {
+	args := []string{"image", "inspect", r.name() + "@" + digest}
 	if r.registry != nil {
-		name, args = strings.Replace(name, "localhost", "registry", 1), append(args, "--plain-http")
+		args[2] = strings.Replace(args[2], "localhost", "registry", 1)
+		args = append(args, "--plain-http")
 	}
 	if r.target.username != "" {
 		args = append(args, "--username", r.target.username)
 	}
 	image := map[string]any{}
-	if err := run(ctx, r.box, &image, append([]string{"image", "inspect", name + "@" + r.digest}, args...)...); err != nil {
-		return fmt.Errorf("%w: the image is published, nothing was committed", err)
+	if err := run(ctx, r.box, &image, args...); err != nil {
+		return nil, err
 	}
 	image["name"], image["tag"] = r.name(), r.source.Tag
-	r.facts["image"] = image
-	return nil
+	return image, nil
 }
 
 func (r *releaser) push(ctx context.Context) error {
@@ -311,6 +356,8 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
+	// Seen by whoever called `release` alone, whose result is an object.
+	fmt.Println(summary)
 	release := &Release{Outcome: document.Outcome, Commit: document.Commit.SHA, Summary: summary, Report: dir}
 	if r.digest != "" {
 		release.Image, release.Tag = r.name()+"@"+r.digest, r.source.Tag

@@ -80,13 +80,10 @@ func sentence(stderr string) string {
 
 // sourceInfo is what `gitops source` says of the checkout.
 type sourceInfo struct {
-	Revision       string `json:"revision"`
-	Branch         string `json:"branch"`
 	InputsRevision string `json:"inputsRevision"`
 	InputsTime     string `json:"inputsTime"`
 	InputsEpoch    int    `json:"inputsEpoch"`
 	Tag            string `json:"tag"`
-	Remote         string `json:"remote"`
 
 	// raw is the whole document, for the report.
 	raw json.RawMessage

@@ -21,6 +21,13 @@ var manifests = []string{
 	"packages/*/package.json", "plugins/*/package.json",
 }
 
+// only is the directory with nothing but the files of the patterns. A filter of
+// a directory of the host keeps its digest by content: what follows is cached
+// until one of these files changes, whatever else does.
+func only(dir *dagger.Directory, patterns ...string) *dagger.Directory {
+	return dir.Filter(dagger.DirectoryFilterOpts{Include: patterns})
+}
+
 // Take the Backstage app apart: its dependencies, tests, and production bundle.
 func (m *BackstageGitops) App() *App {
 	return &App{Source: m.Source, Recipe: m.Checkout.Directory("ci/slim")}
@@ -30,7 +37,7 @@ func (m *BackstageGitops) App() *App {
 func (a *App) base() *dagger.Container {
 	return yarnContainer().
 		WithWorkdir("/app").
-		WithDirectory(".", dag.Directory().WithDirectory("", a.Source, dagger.DirectoryWithDirectoryOpts{Include: manifests}))
+		WithDirectory(".", only(a.Source, manifests...))
 }
 
 // yarnContainer is Node with Yarn's cache on a volume.

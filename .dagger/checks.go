@@ -15,10 +15,10 @@ import (
 //
 // +check
 func (m *BackstageGitops) GoTest(ctx context.Context) error {
-	_, err := m.goContainer().
-		WithDirectory(".", dag.Directory().WithDirectory("", m.Checkout, dagger.DirectoryWithDirectoryOpts{
-			Include: []string{"dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "ci/**/*.md", "**/README.md", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
-		})).
+	_, err := goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
+		Include: []string{"go.mod", "go.sum", "ci", "dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
+		Exclude: []string{"ci/slim"},
+	})).
 		WithExec([]string{"go", "vet", "./..."}).
 		WithExec([]string{"go", "test", "./..."}).
 		Sync(ctx)

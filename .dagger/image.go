@@ -82,7 +82,7 @@ func (m *BackstageGitops) trace() *dagger.Directory {
 		WithMountedFile("/bundle.tar.gz", app.Bundle().File("bundle.tar.gz")).
 		// The archive's own mode of the folder is 0700.
 		WithExec([]string{"tar", "-xzf", "/bundle.tar.gz", "--no-overwrite-dir"}).
-		WithDirectory(".", m.Source, dagger.ContainerWithDirectoryOpts{Include: []string{"app-config*.yaml", "catalog", "catalog-info.yaml", "examples"}})
+		WithDirectory(".", only(m.Source, "app-config*.yaml", "catalog", "catalog-info.yaml", "examples"))
 	return bundled.
 		WithDirectory("/slim-tool", m.slimTool().Directory("/slim")).
 		WithExec([]string{"node", "/slim-tool/trace.js", "--source", "/app", "--out", "/slim"}).
@@ -94,7 +94,7 @@ func (m *BackstageGitops) slimTool() *dagger.Container {
 	recipe := m.Checkout.Directory("ci/slim")
 	return yarnContainer().
 		WithWorkdir("/slim").
-		WithDirectory(".", dag.Directory().WithDirectory("", recipe, dagger.DirectoryWithDirectoryOpts{Include: []string{"package.json", "yarn.lock", ".yarnrc.yml"}})).
+		WithDirectory(".", only(recipe, "package.json", "yarn.lock", ".yarnrc.yml")).
 		WithMountedFile("/yarn.cjs", m.yarn()).
 		WithExec([]string{"node", "/yarn.cjs", "install", "--immutable"}).
 		WithDirectory(".", recipe)

@@ -120,12 +120,11 @@ type releaser struct {
 	box    *dagger.Container
 	target target
 
-	registry *dagger.Service // nil where the registry is a real one
-	source   *sourceInfo
-	built    *dagger.Container
-	digest   string
-	facts    map[string]any
-	timings  []timing
+	source  *sourceInfo
+	built   *dagger.Container
+	digest  string
+	facts   map[string]any
+	timings []timing
 }
 
 type step struct {
@@ -162,23 +161,22 @@ func (r *releaser) connect(ctx context.Context) (func(), error) {
 			_, _ = s.Stop(context.WithoutCancel(ctx))
 		}
 	}
-	start := func(s *dagger.Service, alias string) (*dagger.Service, error) {
+	start := func(s *dagger.Service, alias string) error {
 		s, err := s.Start(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("start the embedded %s: %w", alias, err)
+			return fmt.Errorf("start the embedded %s: %w", alias, err)
 		}
 		started = append(started, s)
 		r.box = r.box.WithServiceBinding(alias, s)
-		return s, nil
+		return nil
 	}
-	var err error
-	if r.target.image == "" {
-		if r.registry, err = start(r.m.Registry(), "registry"); err != nil {
+	if r.embeddedRegistry() {
+		if err := start(r.m.Registry(), "registry"); err != nil {
 			return nil, err
 		}
 	}
 	if r.target.remote == "" {
-		if _, err = start(r.m.Git(), "git"); err != nil {
+		if err := start(r.m.Git(), "git"); err != nil {
 			stop()
 			return nil, err
 		}
@@ -195,11 +193,32 @@ func (r *releaser) connect(ctx context.Context) (func(), error) {
 }
 
 func (r *releaser) name() string {
-	if r.target.image == "" {
+	if r.embeddedRegistry() {
 		return registryHost + "/backstage-gitops"
 	}
 	return r.target.image
 }
+
+// reachable is the image's reference as the toolbox sees its registry.
+func (r *releaser) reachable(ref string) string {
+	if r.embeddedRegistry() {
+		return strings.Replace(ref, "localhost", "registry", 1)
+	}
+	return ref
+}
+
+// access is how the helper program reaches the registry.
+func (r *releaser) access() []string {
+	if r.embeddedRegistry() {
+		return []string{"--plain-http"}
+	}
+	if r.target.username != "" {
+		return []string{"--username", r.target.username}
+	}
+	return nil
+}
+
+func (r *releaser) embeddedRegistry() bool { return r.target.image == "" }
 
 func (r *releaser) remote() string {
 	if r.target.remote == "" {
@@ -272,23 +291,17 @@ func (r *releaser) publish(ctx context.Context) error {
 	if r.digest != "" {
 		return nil
 	}
-	address := r.name() + ":" + r.source.Tag
-	image := r.built
-	if r.target.password != nil {
-		image = image.WithRegistryAuth(r.name(), r.target.username, r.target.password)
-	}
-	published, err := image.Publish(ctx, address, dagger.ContainerPublishOpts{
-		MediaTypes: dagger.ImageMediaTypesOcimediaTypes, RegistryService: r.registry,
-	})
-	if err != nil {
+	address, args := r.name()+":"+r.source.Tag, r.access()
+	// Not Container.publish: it stamps the image with the time of the build, and
+	// the same inputs would be another digest from an empty cache.
+	archive := r.built.AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
+	var published struct{ Digest string }
+	if err := run(ctx, r.box.WithMountedFile("/image.tar", archive), &published,
+		append([]string{"image", "publish", r.reachable(address), "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...); err != nil {
 		return fmt.Errorf("publish %s: %w: nothing was committed", address, err)
 	}
-	_, digest, found := strings.Cut(published, "@")
-	if !found {
-		return fmt.Errorf("publish %s: the registry named no digest: nothing was committed", address)
-	}
-	r.digest = digest
-	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": digest}
+	r.digest = published.Digest
+	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": r.digest}
 	return nil
 }
 
@@ -304,16 +317,8 @@ func (r *releaser) inspect(ctx context.Context) error {
 
 // pull is what the registry says of the image with the digest.
 func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, error) {
-	args := []string{"image", "inspect", r.name() + "@" + digest}
-	if r.registry != nil {
-		args[2] = strings.Replace(args[2], "localhost", "registry", 1)
-		args = append(args, "--plain-http")
-	}
-	if r.target.username != "" {
-		args = append(args, "--username", r.target.username)
-	}
 	image := map[string]any{}
-	if err := run(ctx, r.box, &image, args...); err != nil {
+	if err := run(ctx, r.box, &image, append([]string{"image", "inspect", r.reachable(r.name() + "@" + digest)}, r.access()...)...); err != nil {
 		return nil, err
 	}
 	image["name"], image["tag"] = r.name(), r.source.Tag

@@ -10,9 +10,9 @@ import (
 	"dagger/backstage-gitops/internal/dagger"
 )
 
-// goContainer is Go with its caches on volumes and the plain Go code of ci/ in
-// it. Static binaries: they run in any image.
-func (m *BackstageGitops) goContainer() *dagger.Container {
+// goContainer is Go with its caches on volumes, at work on the source. Static
+// binaries: they run in any image.
+func goContainer(source *dagger.Directory) *dagger.Container {
 	return dag.Container().
 		From(goImage).
 		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
@@ -20,17 +20,15 @@ func (m *BackstageGitops) goContainer() *dagger.Container {
 		WithEnvVariable("CGO_ENABLED", "0").
 		WithEnvVariable("GOFLAGS", "-buildvcs=false").
 		WithWorkdir("/src").
-		WithDirectory(".", dag.Directory().WithDirectory("", m.Checkout, dagger.DirectoryWithDirectoryOpts{
-			Include: []string{"go.mod", "go.sum", "ci"},
-			Exclude: []string{"ci/slim", "**/*.md"},
-		}))
+		WithDirectory(".", source)
 }
 
 // gitops is the helper program, compiled from ci/cmd/gitops.
 func (m *BackstageGitops) gitops() *dagger.File {
-	return m.goContainer().
-		WithoutDirectory("ci/airgap").
-		WithoutDirectory("ci/cmd/airgap").
+	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
+		Include: []string{"go.mod", "go.sum", "ci/**/*.go"},
+		Exclude: []string{"ci/slim", "ci/airgap", "ci/cmd/airgap", "**/*_test.go"},
+	})).
 		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
 		File("/gitops")
 }

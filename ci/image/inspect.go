@@ -98,13 +98,7 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, fmt.Errorf("platform %q: %w", o.Platform, err)
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(*platform)}
-	if o.Username != "" {
-		options = append(options, remote.WithAuth(&authn.Basic{Username: o.Username, Password: o.Password}))
-	} else {
-		options = append(options, remote.WithAuthFromKeychain(authn.DefaultKeychain))
-	}
-	descriptor, err := remote.Get(parsed, options...)
+	descriptor, err := remote.Get(parsed, append(o.remote(ctx), remote.WithPlatform(*platform))...)
 	if err != nil {
 		return Inspection{}, nil, registryError(ref, err)
 	}
@@ -118,6 +112,14 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	}
 	i.Ref, i.Digest = ref, descriptor.Digest.String()
 	return i, files, nil
+}
+
+// remote is how to reach the registry, for the library.
+func (o Options) remote(ctx context.Context) []remote.Option {
+	if o.Username != "" {
+		return []remote.Option{remote.WithContext(ctx), remote.WithAuth(&authn.Basic{Username: o.Username, Password: o.Password})}
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 }
 
 func parse(ref string, o Options) (name.Reference, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,52 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Look at published images.", newImageInspect(), newImageCheck())
+	return group("image", "Publish images and look at published ones.", newImagePublish(), newImageInspect(), newImageCheck())
+}
+
+// published is the result of gitops image publish.
+type published struct {
+	Ref    string `json:"ref"`
+	Digest string `json:"digest"`
+}
+
+func newImagePublish() *cobra.Command {
+	var (
+		o       image.Options
+		archive string
+		created string
+	)
+	cmd := &cobra.Command{
+		Use:   "publish REF",
+		Short: "Push an image from an OCI archive under a tag.",
+		Long: `Push an image from an OCI archive under a tag and print its digest. The image and its history are
+stamped with --created instead of the time of the build, so the same files make the same digest.
+With --username the password is read from ` + passwordVariable + `; otherwise the docker CLI's own
+sign-in is used.`,
+		Example: `  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive image.tar --created 2026-11-23T12:00:00Z`,
+		Args:    oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, err := time.Parse(time.RFC3339, created)
+			if err != nil {
+				return fmt.Errorf("--created %q: not a time in RFC 3339, such as 2026-11-23T12:00:00Z", created)
+			}
+			o.Password = os.Getenv(passwordVariable)
+			digest, err := image.Publish(cmd.Context(), archive, args[0], at, o)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), published{Ref: args[0], Digest: digest})
+		},
+	}
+	cmd.Flags().StringVar(&archive, "archive", "", "the OCI archive, a tar file")
+	cmd.Flags().StringVar(&created, "created", "", "the image's time, RFC 3339")
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
+	for _, name := range []string{"archive", "created"} {
+		// Only an unknown flag is an error here.
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
 }
 
 func newImageInspect() *cobra.Command {

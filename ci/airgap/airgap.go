@@ -108,6 +108,9 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 // key changes whenever a running engine no longer fits its parts.
 func (s supply) key() string {
 	all := &Part{Name: "supply", Needs: s.parts()}
+	if config, err := engineConfig(sortedKeys(s.served)); err == nil {
+		all.Inputs = []string{string(config)}
+	}
 	return all.Key()
 }
 
@@ -195,6 +198,9 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 		return err
 	}
 
+	if err := os.Rename(a.engineLog(), a.engineLog()+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	log, err := os.Create(a.engineLog())
 	if err != nil {
 		return err
@@ -371,13 +377,18 @@ func (a Airgap) writeEnv(s supply, key string) error {
 	// The tree this was built from, so that daggerw sees a changed supply
 	// without asking Go; empty outside of Git.
 	tree, _ := command{argv: []string{"git", "-C", a.Root, "rev-parse", "--verify", "--quiet", "HEAD:ci/airgap"}}.output(context.Background())
-	text := fmt.Sprintf("airgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=unix://%s\n",
-		key, strings.TrimSpace(tree), pid, filepath.Join(a.store().Path(s.dagger), "bin/dagger"), a.socket())
+	text := fmt.Sprintf("airgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n",
+		key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()))
 	tmp := a.envFile() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, a.envFile())
+}
+
+// shellQuote is s as one word of a POSIX shell.
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // running tells whether the engine with this key answers.
@@ -468,12 +479,23 @@ func (a Airgap) Stop(ctx context.Context) error {
 	return a.stop(ctx)
 }
 
-// Down ends every process of the supply and removes every file it made.
+// Down ends every process of the supply and removes every file it made, and
+// the cache directory unless something else is in it: --cache may name a
+// folder that was there before.
 func (a Airgap) Down(ctx context.Context) error {
 	if err := a.Stop(ctx); err != nil {
 		return err
 	}
-	return removeAll(a.Cache)
+	for _, made := range []string{"engine.env", "engine.env.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
+		if err := removeAll(filepath.Join(a.Cache, made)); err != nil {
+			return err
+		}
+	}
+	err := os.Remove(a.Cache)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		return nil
+	}
+	return err
 }
 
 func readPID(file string) (int, error) {

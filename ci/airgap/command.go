@@ -42,7 +42,7 @@ func (c command) start(ctx context.Context, stdout io.Writer) (*exec.Cmd, error)
 	errTail := &tailWriter{limit: 1000}
 	cmd.Stderr = errTail
 	if c.log != nil {
-		cmd.Stderr = io.MultiWriter(c.log, errTail)
+		cmd.Stderr = io.MultiWriter(errTail, c.log)
 	}
 	// A process group of its own, so that Ctrl-C reaches this program first
 	// and it then stops the whole group, grandchildren included.

@@ -21,7 +21,7 @@ const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 // as one-line sources; archives of other vendors are left out.
 func aptSources(ctx context.Context) ([]string, error) {
 	out, err := command{argv: []string{"apt-get", "indextargets",
-		"--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"}}.output(ctx)
+		"--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"}}.output(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read apt's sources: %w", err)
 	}
@@ -32,13 +32,18 @@ func aptSources(ctx context.Context) ([]string, error) {
 	return sources, nil
 }
 
-// debianSources turns `apt-get indextargets` lines "URI RELEASE COMPONENT"
-// into one-line sources of the suite.
+// debianSources turns `apt-get indextargets` lines "URI RELEASE COMPONENT
+// ORIGIN" into one-line sources of the suite. Other vendors name their releases
+// after Debian's and their component main, so the origin decides; it is empty
+// for lists that apt has not read yet.
 func debianSources(targets, keyring string) []string {
 	var sources []string
 	for line := range strings.Lines(targets) {
 		f := strings.Fields(line)
-		if len(f) != 3 || (f[1] != suite && !strings.HasPrefix(f[1], suite+"-")) || f[2] != "main" {
+		if len(f) < 3 || (f[1] != suite && !strings.HasPrefix(f[1], suite+"-")) || f[2] != "main" {
+			continue
+		}
+		if origin := strings.Join(f[3:], " "); origin != "" && origin != "Debian" {
 			continue
 		}
 		source := fmt.Sprintf("deb [signed-by=%s] %s %s %s", keyring, f[0], f[1], f[2])

@@ -141,7 +141,8 @@ func (b *builder) one(ctx context.Context, p *Part) error {
 	defer log.Close()
 	tail := &tailWriter{limit: 2000}
 	start := time.Now()
-	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(log, tail))
+	// The tail first: a full disk fails the log, and the tail says why.
+	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(tail, log))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

@@ -1,0 +1,182 @@
+package airgap
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// machine stands for a computer that daggerw finds itself on: a PATH with
+// programs that say what they were called with, a home and no more.
+type machine struct {
+	t *testing.T
+	// bin has the programs that stand in; tools has links to real ones, and
+	// nothing is ever written there, as writing would follow the links.
+	bin, tools, home, tmp string
+	env                   []string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	dir := t.TempDir()
+	m := &machine{t: t, bin: filepath.Join(dir, "bin"), tools: filepath.Join(dir, "tools"), home: filepath.Join(dir, "home"), tmp: filepath.Join(dir, "tmp")}
+	for _, d := range []string{m.bin, m.tools, m.home, m.tmp} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tool := range []string{"sh", "uname", "tr", "mktemp", "rm", "mv", "mkdir", "grep", "sha256sum", "tar", "gzip", "cat", "cp"} {
+		path, err := exec.LookPath(tool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(m.tools, tool)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.program("id", "echo 1000")
+	return m
+}
+
+func (m *machine) program(name, script string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// docker gives the machine a runtime that answers on a socket.
+func (m *machine) docker() {
+	m.t.Helper()
+	m.program("docker", "exit 9")
+	// Short: a socket's path has 108 bytes at most.
+	dir, err := os.MkdirTemp("", "dw")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { l.Close() })
+	m.env = append(m.env, "DOCKER_HOST=unix://"+filepath.Join(dir, "s"))
+}
+
+func (m *machine) dagger(version string) {
+	m.program("dagger", `if [ "$1" = version ]; then echo "dagger `+version+` (x) linux/amd64"; exit; fi
+printf 'installed:'; printf ' [%s]' "$@"`)
+}
+
+// release makes curl answer with a release; sum overrides its checksum.
+func (m *machine) release(sum string) {
+	m.t.Helper()
+	cli := "#!/bin/sh\nprintf 'downloaded:'; printf ' [%s]' \"$@\"\n"
+	var archive bytes.Buffer
+	z := gzip.NewWriter(&archive)
+	w := tar.NewWriter(z)
+	if err := w.WriteHeader(&tar.Header{Name: "dagger", Mode: 0o755, Size: int64(len(cli))}); err != nil {
+		m.t.Fatal(err)
+	}
+	_, _ = w.Write([]byte(cli))
+	_, _ = w.Close(), z.Close()
+	name := fmt.Sprintf("dagger_%s_linux_%s.tar.gz", pinned("dagger").Version, runtime.GOARCH)
+	if sum == "" {
+		sum = fmt.Sprintf("%x", sha256.Sum256(archive.Bytes()))
+	}
+	served := m.t.TempDir()
+	for file, data := range map[string]string{"archive": archive.String(), "checksums": sum + "  " + name + "\n"} {
+		if err := os.WriteFile(filepath.Join(served, file), []byte(data), 0o644); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.program("curl", `while [ "$1" != -o ]; do shift; done
+case $3 in */checksums.txt) cp `+served+`/checksums "$2" ;; */`+name+`) cp `+served+`/archive "$2" ;; *) exit 22 ;; esac`)
+}
+
+func (m *machine) daggerw(args ...string) (stdout, stderr string, code int) {
+	m.t.Helper()
+	cmd := exec.CommandContext(m.t.Context(), checkout+"/daggerw", args...)
+	cmd.Env = append([]string{"PATH=" + m.bin + ":" + m.tools, "HOME=" + m.home, "TMPDIR=" + m.tmp}, m.env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		m.t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func TestDaggerw(t *testing.T) {
+	t.Parallel()
+	version := pinned("dagger").Version
+	cases := map[string]struct {
+		setup          func(m *machine)
+		stdout, stderr string
+		code           int
+	}{
+		"the installed one fits": {func(m *machine) { m.docker(); m.dagger(version) }, "installed: [call] [a b]", "", 0},
+		"another is installed":   {func(m *machine) { m.docker(); m.dagger(version + "1"); m.release("") }, "downloaded: [call] [a b]", "downloading", 0},
+		"none is installed":      {func(m *machine) { m.docker(); m.release("") }, "downloaded: [call] [a b]", "downloading", 0},
+		"wrong checksum":         {func(m *machine) { m.docker(); m.release(strings.Repeat("0", 64)) }, "", "does not match its checksum: nothing was installed", 1},
+		"download refused":       {func(m *machine) { m.docker(); m.program("curl", "exit 22") }, "", "cannot be downloaded", 1},
+		"no runtime, not root":   {func(m *machine) { m.dagger(version) }, "", ErrNeedsRoot.Error(), 1},
+		"no runtime, no Go":      {func(m *machine) { m.program("id", "echo 0") }, "", "Go to build one is not on the PATH", 1},
+		"the supply fails":       {func(m *machine) { m.program("id", "echo 0"); m.program("go", "exit 7") }, "", "", 7},
+		"bogus choice":           {func(m *machine) { m.env = append(m.env, "DAGGERW=bogus") }, "", `DAGGERW is "bogus"`, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			if _, err := os.Stat("/var/run/docker.sock"); err == nil {
+				m.env = append(m.env, "DOCKER_HOST=unix:///nonexistent")
+			}
+			c.setup(m)
+			out, errs, code := m.daggerw("call", "a b")
+			if out != c.stdout || !strings.Contains(errs, c.stderr) || code != c.code {
+				t.Errorf("exit %d\nstdout %q\nstderr %q", code, out, errs)
+			}
+			if code == 1 && !strings.HasPrefix(errs, "daggerw: ") {
+				t.Errorf("it says %q", errs)
+			}
+			if installed, _ := filepath.Glob(filepath.Join(m.home, ".cache/backstage-gitops/*/*")); code != 0 && len(installed) > 0 {
+				t.Errorf("installed %v", installed)
+			}
+			if left, _ := os.ReadDir(m.tmp); len(left) > 0 {
+				t.Errorf("left behind %v", left)
+			}
+		})
+	}
+}
+
+func TestDaggerwRunningSupply(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.program("git", "echo tree")
+	m.program("airdagger", `printf '%s' "$_EXPERIMENTAL_DAGGER_RUNNER_HOST"; printf ' [%s]' "$@"`)
+	m.env = append(m.env, "DAGGERW=airgap")
+	env := filepath.Join(m.home, ".cache/backstage-gitops/airgap/engine.env")
+	if err := os.MkdirAll(filepath.Dir(env), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("airgap_tree=tree\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n", os.Getpid(), shellQuote(filepath.Join(m.bin, "airdagger")), shellQuote("unix:///s"))
+	if err := os.WriteFile(env, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, code := m.daggerw("call", "a b"); out != "unix:///s [call] [a b]" || code != 0 {
+		t.Errorf("exit %d\nstdout %q\nstderr %q", code, out, errs)
+	}
+	m.program("git", "echo changed")
+	if _, errs, code := m.daggerw("call"); code != 1 || !strings.Contains(errs, "not root") {
+		t.Errorf("a changed supply: exit %d, %q", code, errs)
+	}
+}

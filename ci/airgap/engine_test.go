@@ -1,0 +1,215 @@
+package airgap
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/capability"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestEngineConfig(t *testing.T) {
+	t.Parallel()
+	data, err := engineConfig([]string{"docker.io/library/a:1", "docker.io/b/c:2", "gcr.io/d@sha256:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Registries map[string]struct {
+			Mirrors []string
+			HTTP    bool
+		}
+	}
+	if err := json.Unmarshal(data, &config); err != nil {
+		t.Fatal(err)
+	}
+	if got := sortedKeys(config.Registries); !slices.Equal(got, []string{mirrorAddr, "docker.io", "gcr.io"}) {
+		t.Errorf("registries are %v", got)
+	}
+	for _, host := range []string{"docker.io", "gcr.io"} {
+		if r := config.Registries[host]; r.HTTP || !slices.Equal(r.Mirrors, []string{mirrorAddr}) {
+			t.Errorf("%s is %+v", host, r)
+		}
+	}
+	if r := config.Registries[mirrorAddr]; !r.HTTP || len(r.Mirrors) > 0 {
+		t.Errorf("the mirror is %+v", r)
+	}
+}
+
+func TestEngineSpec(t *testing.T) {
+	t.Parallel()
+	own, err := capability.NewPid2(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := own.Load(); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct{ certs bool }{"with certificates of the host": {true}, "without": {false}}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spec, err := engineSpec("/cache/state", "/cache/root", []string{"A=b"}, c.certs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var may []string
+			for _, known := range capability.ListKnown() {
+				if own.Get(capability.BOUNDING, known) {
+					may = append(may, "CAP_"+strings.ToUpper(known.String()))
+				}
+			}
+			caps := spec.Process.Capabilities
+			for _, set := range [][]string{caps.Bounding, caps.Effective, caps.Permitted, caps.Inheritable, caps.Ambient} {
+				for _, name := range set {
+					if !slices.Contains(may, name) {
+						t.Errorf("%s is not this process's to give", name)
+					}
+				}
+			}
+			if !slices.Equal(caps.Bounding, may) {
+				t.Errorf("the bounding set is %v, want %v", caps.Bounding, may)
+			}
+			var binds []string
+			for _, m := range spec.Mounts {
+				if m.Type != "bind" {
+					continue
+				}
+				binds = append(binds, m.Source+" "+m.Destination)
+				if ro := slices.Contains(m.Options, "ro"); ro != (m.Destination == "/etc/dagger" || m.Destination == hostCertificates) {
+					t.Errorf("%s is read-only: %t", m.Destination, ro)
+				}
+			}
+			want := []string{
+				"/dev /dev", "/cache/state/run /run/dagger", "/cache/state/lib /var/lib/dagger",
+				"/cache/state/etc /etc/dagger", "/cache/state/resolv.conf /etc/resolv.conf",
+			}
+			if c.certs {
+				want = append(want, hostCertificates+" "+hostCertificates)
+			}
+			if !slices.Equal(binds, want) {
+				t.Errorf("the host's folders in it are %q, want %q", binds, want)
+			}
+			for _, kind := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace} {
+				if !slices.Contains(spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind}) {
+					t.Errorf("no %s namespace of its own", kind)
+				}
+			}
+			if spec.Linux.CgroupsPath != "/"+containerID("/cache/state") || spec.Root.Path != "/cache/root" || !slices.Contains(spec.Process.Env, "A=b") {
+				t.Errorf("group %s, root %s, environment %v", spec.Linux.CgroupsPath, spec.Root.Path, spec.Process.Env)
+			}
+			for _, l := range spec.Process.Rlimits {
+				if l.Soft > l.Hard || l.Hard > 1<<20 {
+					t.Errorf("limit %+v", l)
+				}
+			}
+		})
+	}
+}
+
+func TestContainerID(t *testing.T) {
+	t.Parallel()
+	one, two := containerID("/home/a/state"), containerID("/home/b/state")
+	if one == two || one != containerID("/home/a/state") {
+		t.Errorf("%s and %s", one, two)
+	}
+	if !strings.HasPrefix(one, "backstage-gitops-") || strings.ContainsAny(one, "/. ") {
+		t.Errorf("%s is no name of a container", one)
+	}
+}
+
+func TestUpWithoutRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		// daggerw's test holds the sentence of a user who is not root.
+		return
+	}
+	a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Root: checkout, Progress: t.Output()}
+	if err := a.Up(t.Context()); err != ErrNeedsRoot {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := os.Stat(a.Cache); !os.IsNotExist(err) {
+		t.Error("it wrote something")
+	}
+}
+
+func TestDown(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		files, left []string
+	}{
+		"never made":     {nil, nil},
+		"all its own":    {[]string{"engine.env", "lock", "state/run/x", "parts/a-1/x", "logs/a.log", "tmp/x/y", "build/gomod/x"}, nil},
+		"someone else's": {[]string{"engine.env", "parts/a-1/x", "mine/x"}, []string{"mine"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Progress: t.Output()}
+			for _, f := range c.files {
+				f = filepath.Join(a.Cache, f)
+				if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(f, nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := a.Down(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			entries, err := os.ReadDir(a.Cache)
+			if err == nil && len(c.left) == 0 {
+				t.Error("the cache directory is still there")
+			}
+			for _, e := range entries {
+				left = append(left, e.Name())
+			}
+			if !slices.Equal(left, c.left) {
+				t.Errorf("left are %v, want %v", left, c.left)
+			}
+		})
+	}
+}
+
+// TestStopLeavesOthersAlone: a process id that now belongs to someone else.
+func TestStopLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Progress: t.Output()}
+	if err := os.MkdirAll(a.state(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if a.owns(os.Getpid()) {
+		t.Fatal("this process is not the supply's")
+	}
+	pid := filepath.Join(a.state(), "network.pid")
+	if err := os.WriteFile(pid, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readPID(pid); err != nil || got != os.Getpid() {
+		t.Fatal(got, err)
+	}
+	_ = os.Remove(pid)
+	if _, err := readPID(pid); err == nil {
+		t.Error("a missing file is no error")
+	}
+	if err := a.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"/a/b", "/home/A B/x", "it's", "$(x) `y` \"z\" \\"} {
+		out, err := command{argv: []string{"sh", "-c", "printf %s " + shellQuote(s)}}.output(t.Context())
+		if err != nil || out != s {
+			t.Errorf("%q becomes %q, %v", s, out, err)
+		}
+	}
+}

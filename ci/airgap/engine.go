@@ -115,7 +115,13 @@ func engineConfig(refs []string) ([]byte, error) {
 		host, _, _ := strings.Cut(ref, "/")
 		registries[host] = registry{Mirrors: []string{mirrorAddr}}
 	}
-	return json.MarshalIndent(map[string]any{"registries": registries, "logLevel": "info"}, "", "  ")
+	return json.MarshalIndent(map[string]any{
+		"registries": registries,
+		"logLevel":   "info",
+		// By default the engine keeps a fifth of the disk free: on a fuller one it
+		// would throw everything away after each run, caches included.
+		"gc": map[string]string{"reservedSpace": "20GB", "maxUsedSpace": "60GB", "minFreeSpace": "4GB"},
+	}, "", "  ")
 }
 
 // engineSpec is the OCI runtime configuration of the engine's container:

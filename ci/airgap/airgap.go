@@ -377,8 +377,8 @@ func (a Airgap) writeEnv(s supply, key string) error {
 	// The tree this was built from, so that daggerw sees a changed supply
 	// without asking Go; empty outside of Git.
 	tree, _ := command{argv: []string{"git", "-C", a.Root, "rev-parse", "--verify", "--quiet", "HEAD:ci/airgap"}}.output(context.Background())
-	text := fmt.Sprintf("airgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n",
-		key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()))
+	text := fmt.Sprintf("airgap_id=%s\nairgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n",
+		containerID(a.state()), key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()))
 	tmp := a.envFile() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err

@@ -168,12 +168,23 @@ func TestDaggerwRunningSupply(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(env), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("airgap_tree=tree\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n", os.Getpid(), shellQuote(filepath.Join(m.bin, "airdagger")), shellQuote("unix:///s"))
+	// This test stands for the engine: every line of its control groups has a colon.
+	text := fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n", os.Getpid(), shellQuote(filepath.Join(m.bin, "airdagger")), shellQuote("unix:///s"))
 	if err := os.WriteFile(env, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if out, errs, code := m.daggerw("call", "a b"); out != "unix:///s [call] [a b]" || code != 0 {
 		t.Errorf("exit %d\nstdout %q\nstderr %q", code, out, errs)
+	}
+	reused := strings.Replace(text, "airgap_id=:", "airgap_id=another-container", 1)
+	if err := os.WriteFile(env, []byte(reused), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := m.daggerw("call"); code != 1 || !strings.Contains(errs, "not root") {
+		t.Errorf("a process of somebody else under the engine's number: exit %d, %q", code, errs)
+	}
+	if err := os.WriteFile(env, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	m.program("git", "echo changed")
 	if _, errs, code := m.daggerw("call"); code != 1 || !strings.Contains(errs, "not root") {

@@ -78,20 +78,17 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (*Release, error) {
-	if (username == "") != (password == nil) {
-		return nil, errors.New("--username and --password go together: give both, or neither")
-	}
 	r := &releaser{m: m, box: m.toolbox(), target: target{
-		image: image, remote: remote, branch: branch, username: username, password: password, token: token,
+		image: image, tag: tag, remote: remote, branch: branch, username: username, password: password, token: token,
 	}}
-	stop, err := r.connect(ctx)
+	stop, err := r.connect(ctx, remote == "")
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
 
 	err = r.steps(ctx,
-		step{"Read the source", func(ctx context.Context) error { return r.read(ctx, tag) }},
+		step{"Read the source", r.read},
 		step{"Check the Git remote", r.preflight},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
@@ -110,8 +107,8 @@ func (m *BackstageGitops) Release(ctx context.Context,
 
 // target is where a release goes; zero values mean the embedded services.
 type target struct {
-	image, remote, branch, username string
-	password, token                 *dagger.Secret
+	image, tag, remote, branch, username string
+	password, token                      *dagger.Secret
 }
 
 // releaser carries a release from step to step.
@@ -151,9 +148,13 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 	return nil
 }
 
-// connect starts the embedded services that the release uses and binds the
-// toolbox to them. The returned function stops them.
-func (r *releaser) connect(ctx context.Context) (func(), error) {
+// connect starts the embedded services that the release uses, the Git remote
+// among them with git, and binds the toolbox to them. The returned function
+// stops them.
+func (r *releaser) connect(ctx context.Context, git bool) (func(), error) {
+	if (r.target.username == "") != (r.target.password == nil) {
+		return nil, errors.New("--username and --password go together: give both, or neither")
+	}
 	var started []*dagger.Service
 	stop := func() {
 		for _, s := range started {
@@ -175,7 +176,7 @@ func (r *releaser) connect(ctx context.Context) (func(), error) {
 			return nil, err
 		}
 	}
-	if r.target.remote == "" {
+	if git {
 		if err := start(r.m.Git(), "git"); err != nil {
 			stop()
 			return nil, err
@@ -227,9 +228,9 @@ func (r *releaser) remote() string {
 	return r.target.remote
 }
 
-func (r *releaser) read(ctx context.Context, tag string) error {
+func (r *releaser) read(ctx context.Context) error {
 	r.facts = map[string]any{}
-	source, err := r.m.inspect(ctx, inspectOpts{tag: tag, branch: r.target.branch})
+	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
 	if err != nil {
 		return err
 	}

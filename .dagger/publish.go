@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// Publish the image of HEAD and print its reference by digest; commits nothing.
+//
+// +cache="never"
+func (m *BackstageGitops) Publish(ctx context.Context,
+	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
+	// default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// Tag to publish; default: HEAD's version tag, or branch and commit.
+	//
+	// +optional
+	tag string,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+) (string, error) {
+	r := &releaser{m: m, box: m.toolbox(), target: target{
+		image: image, tag: tag, branch: "main", username: username, password: password,
+	}}
+	stop, err := r.connect(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	defer stop()
+	if err := r.steps(ctx,
+		step{"Read the source", r.read},
+		step{"Build the image", r.build},
+		step{"Publish the image", r.publish},
+	); err != nil {
+		return "", err
+	}
+	return r.name() + "@" + r.digest, nil
+}

@@ -50,7 +50,9 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
 			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
 		Directory("/checkout")
-	fresh := New(committed, nil, m.URL)
+	// The sources stay those of the host, which the cache knows by their content.
+	fresh := *m
+	fresh.Repo = committed
 	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
 
 	// One registry and one Git remote for both releases.

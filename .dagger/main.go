@@ -14,6 +14,9 @@ import (
 type BackstageGitops struct {
 	// +private
 	Checkout *dagger.Directory
+	// What is released: the checkout, as git sees it.
+	// +private
+	Repo *dagger.Directory
 	// +private
 	Source *dagger.Directory
 	// +private
@@ -44,7 +47,7 @@ func New(
 	// +default="https://github.com/backstage-gitops/backstage-gitops"
 	url string,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Source: source, Foreign: source != nil, URL: url, Storage: "backstage-gitops"}
+	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, Foreign: source != nil, URL: url, Storage: "backstage-gitops"}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

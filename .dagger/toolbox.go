@@ -38,7 +38,7 @@ func (m *BackstageGitops) toolbox() *dagger.Container {
 	return dag.Container().
 		From(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
-		WithMountedDirectory("/checkout", m.Checkout).
+		WithMountedDirectory("/checkout", m.Repo).
 		WithWorkdir("/checkout")
 }
 

@@ -55,18 +55,6 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 	fresh.Repo = committed
 	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
 
-	// One registry and one Git remote for both releases.
-	registry, err := fresh.Registry().Start(ctx)
-	if err != nil {
-		return fmt.Errorf("start the embedded registry: %w", err)
-	}
-	defer func() { _, _ = registry.Stop(context.WithoutCancel(ctx)) }()
-	git, err := fresh.Git().Start(ctx)
-	if err != nil {
-		return fmt.Errorf("start the embedded Git remote: %w", err)
-	}
-	defer func() { _, _ = git.Stop(context.WithoutCancel(ctx)) }()
-
 	first, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
@@ -76,10 +64,10 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 	}
 	var findings json.RawMessage
 	pulled := strings.Replace(first.Image, "localhost", "registry", 1)
-	if err := run(ctx, fresh.toolbox().WithServiceBinding("registry", registry), &findings, "image", "check", pulled, "--plain-http"); err != nil {
+	if err := run(ctx, fresh.toolbox().WithServiceBinding("registry", fresh.Registry()), &findings, "image", "check", pulled, "--plain-http"); err != nil {
 		return fmt.Errorf("the published image: %w", err)
 	}
-	image := dag.Container().From(first.Image, dagger.ContainerFromOpts{RegistryService: registry})
+	image := dag.Container().From(first.Image, dagger.ContainerFromOpts{RegistryService: fresh.Registry()})
 	if err := fresh.smoke(ctx, image); err != nil {
 		return fmt.Errorf("the published image: %w", err)
 	}

@@ -34,11 +34,9 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	r := &releaser{m: m, box: m.toolbox(), target: target{
 		image: image, tag: tag, branch: "main", username: username, password: password,
 	}}
-	stop, err := r.connect(ctx, false)
-	if err != nil {
+	if err := r.connect(ctx, false); err != nil {
 		return "", err
 	}
-	defer stop()
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Build the image", r.build},

@@ -81,13 +81,10 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	r := &releaser{m: m, box: m.toolbox(), target: target{
 		image: image, tag: tag, remote: remote, branch: branch, username: username, password: password, token: token,
 	}}
-	stop, err := r.connect(ctx, remote == "")
-	if err != nil {
+	if err := r.connect(ctx, remote == ""); err != nil {
 		return nil, err
 	}
-	defer stop()
-
-	err = r.steps(ctx,
+	err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Check the Git remote", r.preflight},
 		step{"Build the image", r.build},
@@ -149,37 +146,28 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 }
 
 // connect starts the embedded services that the release uses, the Git remote
-// among them with git, and binds the toolbox to them. The returned function
-// stops them.
-func (r *releaser) connect(ctx context.Context, git bool) (func(), error) {
+// among them with git, and binds the toolbox to them. They run until the session
+// ends: another release in it uses the same ones.
+func (r *releaser) connect(ctx context.Context, git bool) error {
 	if (r.target.username == "") != (r.target.password == nil) {
-		return nil, errors.New("--username and --password go together: give both, or neither")
-	}
-	var started []*dagger.Service
-	stop := func() {
-		for _, s := range started {
-			// The release is over either way; the engine ends what is left.
-			_, _ = s.Stop(context.WithoutCancel(ctx))
-		}
+		return errors.New("--username and --password go together: give both, or neither")
 	}
 	start := func(s *dagger.Service, alias string) error {
 		s, err := s.Start(ctx)
 		if err != nil {
 			return fmt.Errorf("start the embedded %s: %w", alias, err)
 		}
-		started = append(started, s)
 		r.box = r.box.WithServiceBinding(alias, s)
 		return nil
 	}
 	if r.embeddedRegistry() {
 		if err := start(r.m.Registry(), "registry"); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if git {
 		if err := start(r.m.Git(), "git"); err != nil {
-			stop()
-			return nil, err
+			return err
 		}
 	}
 	if r.target.token != nil {
@@ -190,7 +178,7 @@ func (r *releaser) connect(ctx context.Context, git bool) (func(), error) {
 	}
 	// What these containers do is outside of them: never answered from cache.
 	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
-	return stop, nil
+	return nil
 }
 
 func (r *releaser) name() string {

@@ -53,9 +53,9 @@ var forbidden = []struct {
 	{"test", regexp.MustCompile(`/(__tests__|__mocks__|__fixtures__|setupTests)(/|\.)|\.(test|spec|stories)\.[cm]?[jt]sx?$`), "is a test"},
 }
 
-// exempt are declarations that the program reads at run time: Backstage validates its configuration with the schemas
-// of config.d.ts.
-var exempt = regexp.MustCompile(`/config\.d\.ts$`)
+// exempt are files that the program reads at run time whatever their names say: Backstage validates its configuration
+// with the schemas of config.d.ts, and the content of a software template becomes somebody else's repository.
+var exempt = regexp.MustCompile(`/config\.d\.ts$|/templates/[^/]+/content/`)
 
 // privileged finds set-user-ID and set-group-ID programs.
 const privileged = 0o6000

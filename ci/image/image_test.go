@@ -248,7 +248,7 @@ func TestRefused(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	good := []entry{
-		{name: "usr/local/bin/node", mode: 0o755}, {name: "app/packages/backend/dist/index.cjs.js"}, {name: "app/node_modules/x/config.d.ts"},
+		{name: "usr/local/bin/node", mode: 0o755}, {name: "app/packages/backend/dist/index.cjs.js"}, {name: "app/node_modules/x/config.d.ts"}, {name: "app/catalog/templates/component/content/server.test.js"},
 		{name: "app/node_modules/x/package.json"}, {name: "app/node_modules/knex/lib/migrations/common/MigrationsLoader.js"}, {name: "app/node_modules/x/test.js"},
 		{name: "app/node_modules/better-sqlite3/build/Release/better_sqlite3.node"}, {name: "app/node_modules/as/index.js"}, {name: "etc/passwd"},
 	}

@@ -296,6 +296,9 @@ func (r *releaser) publish(ctx context.Context) error {
 
 // inspect reads the published image back by its digest.
 func (r *releaser) inspect(ctx context.Context) error {
+	if r.built == nil {
+		return nil // seen by released
+	}
 	image, err := r.pull(ctx, r.digest)
 	if err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, r.name(), r.digest)
@@ -340,12 +343,18 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 			SHA string `json:"sha"`
 		} `json:"commit"`
 	}
-	box := r.box.WithNewFile("/facts.json", string(facts)).WithExec([]string{"mkdir", "-p", "/report"})
-	args := []string{"report", "--facts", "/facts.json", "--json", "/report/report.json", "--markdown", "/report/report.md"}
-	if err := run(ctx, box, &document, args...); err != nil {
+	dir := r.box.
+		WithNewFile("/facts.json", string(facts)).
+		WithExec([]string{"mkdir", "-p", "/report"}).
+		WithExec([]string{"gitops", "report", "--facts", "/facts.json", "--json", "/report/report.json", "--markdown", "/report/report.md"}).
+		Directory("/report")
+	written, err := dir.File("report.json").Contents(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	dir := box.WithExec(append([]string{"gitops"}, args...)).Directory("/report")
+	if err := json.Unmarshal([]byte(written), &document); err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
 	summary, err := dir.File("report.md").Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)

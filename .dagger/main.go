@@ -28,6 +28,10 @@ type BackstageGitops struct {
 	Storage string
 }
 
+// A checkout and the Backstage app in it. Made anew for each session: an object
+// kept from another one can name directories that ended with it.
+//
+// +cache="session"
 func New(
 	// Checkout to work on, with its .git folder. Releases are of its HEAD.
 	//

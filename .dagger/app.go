@@ -12,6 +12,8 @@ type App struct {
 	Source *dagger.Directory
 	// +private
 	Recipe *dagger.Directory
+	// +private
+	Salt string
 }
 
 // manifests are the files that decide what is installed. Dependencies depend on
@@ -30,18 +32,19 @@ func only(dir *dagger.Directory, patterns ...string) *dagger.Directory {
 
 // Take the Backstage app apart: its dependencies, tests, and production bundle.
 func (m *BackstageGitops) App() *App {
-	return &App{Source: m.Source, Recipe: m.Checkout.Directory("ci/slim")}
+	return &App{Source: m.Source, Recipe: m.Checkout.Directory("ci/slim"), Salt: m.Salt}
 }
 
 // Node with Yarn and the toolchain of native modules, the workspace at /app.
 func (a *App) base() *dagger.Container {
-	return yarnContainer().
+	return yarnContainer(a.Salt).
 		WithWorkdir("/app").
 		WithDirectory(".", only(a.Source, manifests...))
 }
 
-// yarnContainer is Node with Yarn's cache on a volume.
-func yarnContainer() *dagger.Container {
+// yarnContainer is Node with Yarn's cache on a volume. A salt makes all that
+// follows anew.
+func yarnContainer(salt string) *dagger.Container {
 	return dag.Container().
 		From(nodeImage).
 		WithFile("/usr/local/bin/yarn", dag.CurrentModule().Source().File("scripts/yarn"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
@@ -52,7 +55,8 @@ func yarnContainer() *dagger.Container {
 		WithEnvVariable("npm_config_build_from_source", "true").
 		WithEnvVariable("npm_config_nodedir", "/usr/local").
 		// Company certificates that the engine installs in the system's store.
-		WithEnvVariable("NODE_USE_SYSTEM_CA", "1")
+		WithEnvVariable("NODE_USE_SYSTEM_CA", "1").
+		WithEnvVariable("GITOPS_SALT", salt)
 }
 
 // Install all dependencies, exactly those of the lockfile.

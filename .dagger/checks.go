@@ -40,21 +40,7 @@ func (m *BackstageGitops) SlimTest(ctx context.Context) error {
 // +check
 // +cache="never"
 func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
-	// Uncommitted changes are checked too, in a commit of this check's own.
-	committed := dag.Container().
-		From(goImage).
-		WithDirectory("/checkout", m.Checkout).
-		WithWorkdir("/checkout").
-		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z").
-		WithExec([]string{"git", "add", "--all"}).
-		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
-			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
-		Directory("/checkout")
-	// The sources stay those of the host, which the cache knows by their content.
-	fresh := *m
-	fresh.Repo = committed
-	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
-
+	fresh := m.committed()
 	first, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
@@ -80,6 +66,47 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 		return fmt.Errorf("the second release of the same commit ended with %q and %s, not with nothing to release and %s", second.Outcome, second.Image, first.Image)
 	}
 	return nil
+}
+
+// Build the image of the checkout twice, the second time with nothing from the
+// cache but downloads, and compare the digests.
+//
+// +check
+// +cache="never"
+func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
+	once := m.committed()
+	again := *once
+	again.Salt = again.Storage
+	first, err := once.Publish(ctx, "", "", "", nil)
+	if err != nil {
+		return err
+	}
+	second, err := again.Publish(ctx, "", "", "", nil)
+	if err != nil {
+		return err
+	}
+	if first != second {
+		return fmt.Errorf("the same inputs made %s, and then %s", first, second)
+	}
+	return nil
+}
+
+// committed is the checkout with its uncommitted changes in a commit, and with
+// an empty registry and Git remote of its own.
+func (m *BackstageGitops) committed() *BackstageGitops {
+	fresh := *m
+	// The sources stay those of the host, which the cache knows by their content.
+	fresh.Repo = dag.Container().
+		From(goImage).
+		WithDirectory("/checkout", m.Checkout).
+		WithWorkdir("/checkout").
+		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z").
+		WithExec([]string{"git", "add", "--all"}).
+		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
+			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
+		Directory("/checkout")
+	fresh.Storage = "backstage-gitops-check-" + time.Now().Format("20060102150405.000000000")
+	return &fresh
 }
 
 // smoke uses the portal of an image as its people do, from outside: both ports

@@ -48,8 +48,7 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		From(slimImage).
 		WithWorkdir("/app").
 		WithUser(imageUser).
-		WithEnvVariable("NODE_ENV", "production").
-		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache")
+		WithEnvVariable("NODE_ENV", "production")
 
 	slim := m.trace()
 	// Filled by the user, at the path and with the Node of the image: V8
@@ -59,6 +58,7 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		WithDirectory("/app", slim).
 		WithDirectory("/app/.compile-cache", dag.Directory(), dagger.ContainerWithDirectoryOpts{Owner: imageUser}).
 		WithMountedFile("/recipe/compile-cache.cjs", recipe.File("compile-cache.cjs")).
+		WithEnvVariable("GITOPS_SALT", m.Salt).
 		WithExec(append([]string{"node", "/recipe/compile-cache.cjs", "--cache", "/app/.compile-cache", "packages/backend"}, imageConfigs...)).
 		Directory("/app/.compile-cache")
 
@@ -68,6 +68,7 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		WithDirectory("app/.compile-cache", cache).
 		WithTimestamps(epoch)
 	return base.
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
 		WithDirectory("/", files).
 		WithEntrypoint([]string{"node", "packages/backend"}).
 		WithDefaultArgs(imageConfigs).
@@ -92,7 +93,7 @@ func (m *BackstageGitops) trace() *dagger.Directory {
 // slimTool is the recipe of ci/slim with what it depends on.
 func (m *BackstageGitops) slimTool() *dagger.Container {
 	recipe := m.Checkout.Directory("ci/slim")
-	return yarnContainer().
+	return yarnContainer(m.Salt).
 		WithWorkdir("/slim").
 		WithDirectory(".", only(recipe, "package.json", "yarn.lock", ".yarnrc.yml")).
 		WithMountedFile("/yarn.cjs", m.yarn()).

@@ -26,6 +26,9 @@ type BackstageGitops struct {
 	// Name of the cache volumes that keep the embedded registry and Git remote.
 	// +private
 	Storage string
+	// Makes the image anew, past the cache; never in what is released.
+	// +private
+	Salt string
 }
 
 // A checkout and the Backstage app in it. Made anew for each session: an object

@@ -40,6 +40,10 @@ const FLAGS = {
 };
 
 const [command, cache, entry, ...argv] = process.argv.slice(2);
+if (process.env.NODE_COMPILE_CACHE) {
+  // It is written as a process ends, after all that is said here was done.
+  fail('unset NODE_COMPILE_CACHE: this program itself would get into the cache');
+}
 if (command === '--cache' && entry !== undefined) {
   build();
 } else if (command === '--list') {
@@ -64,7 +68,7 @@ function build() {
 }
 
 function run(args, { flags = [], input } = {}) {
-  const { NODE_COMPILE_CACHE, NODE_OPTIONS, ...env } = process.env;
+  const { NODE_OPTIONS, ...env } = process.env;
   const child = spawnSync(process.execPath, [...flags, __filename, ...args], {
     input,
     env,

@@ -53,6 +53,18 @@ test('fills an equal cache twice, and Node accepts it', async t => {
   assert.doesNotMatch(log, /rejected/);
 });
 
+test('keeps itself out of the cache', async t => {
+  const root = await createWorkspace(t);
+  const cache = join(root, 'cache');
+  const { status, stderr } = run(
+    [SCRIPT, '--cache', cache, 'packages/backend'],
+    { cwd: root, env: { ...process.env, NODE_COMPILE_CACHE: cache } }
+  );
+
+  assert.equal(status, 1);
+  assert.match(stderr, /unset NODE_COMPILE_CACHE/);
+});
+
 test('has an app that cannot start, so that filling proves it does not', async t => {
   const root = await createWorkspace(t);
   const { stderr } = run(['packages/backend'], { cwd: root });

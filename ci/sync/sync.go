@@ -1,0 +1,355 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+var (
+	// ErrWant says that what to wait for is not well said.
+	ErrWant = errors.New("invalid sync")
+	// ErrTimeout says that a revision did not run in time, though it still might.
+	ErrTimeout = errors.New("not in time")
+	// ErrFailed says that a revision will never run.
+	ErrFailed = errors.New("it will not run")
+)
+
+// Wait is how to wait for a revision.
+type Wait struct {
+	// Name and Namespace of the Application.
+	Name, Namespace string
+	Want
+	// Hard has Argo CD forget the manifests it rendered before.
+	Hard bool
+	// Timeout is how long the revision may take.
+	Timeout time.Duration
+}
+
+// DefaultTimeout is for an application whose images are there.
+const DefaultTimeout = 3 * time.Minute
+
+var commit = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
+
+// Validate says in one sentence what is wrong.
+func (w Wait) Validate() error {
+	switch {
+	case w.Name == "":
+		return fmt.Errorf("%w: no Application", ErrWant)
+	case !commit.MatchString(w.Revision):
+		return fmt.Errorf("%w: the revision %q is not a whole commit hash; git rev-parse HEAD prints one", ErrWant, w.Revision)
+	case (w.Image == "") != (w.Digest == ""):
+		return fmt.Errorf("%w: an image and its digest belong together; give both or none", ErrWant)
+	case w.Timeout <= 0:
+		return fmt.Errorf("%w: a timeout of %s", ErrWant, w.Timeout)
+	}
+	if w.Image == "" {
+		return nil
+	}
+	if _, err := imageref.ParseName(w.Image); err != nil {
+		return fmt.Errorf("%w: %w", ErrWant, err)
+	}
+	if err := imageref.CheckDigest(w.Digest); err != nil {
+		return fmt.Errorf("%w: %w", ErrWant, err)
+	}
+	return nil
+}
+
+func (w Wait) defaults() Wait {
+	w.Namespace, w.Timeout = cmp.Or(w.Namespace, DefaultNamespace), cmp.Or(w.Timeout, DefaultTimeout)
+	return w
+}
+
+// Until has Argo CD look at Git and returns when exactly the wanted revision, and the wanted digest, runs. Where that
+// cannot happen any more it fails at once. The result is what was seen last, also with an error.
+func (w Wait) Until(ctx context.Context, c *kube.Client) (*Result, error) {
+	w = w.defaults()
+	if err := w.Validate(); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, ErrTimeout)
+	defer cancel()
+	l := &loop{Wait: w, client: c, apps: c.Dynamic.Resource(applications).Namespace(w.Namespace)}
+	defer l.stop()
+	result, err := l.run(ctx)
+	if result != nil {
+		result.Seconds = seconds(time.Since(began))
+	}
+	return result, err
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
+
+// loop is the thin part: it feeds Judge what watches bring, and does what follows.
+type loop struct {
+	Wait
+	client *kube.Client
+	apps   dynamic.ResourceInterface
+
+	observer   *kube.Observer
+	namespaces []string
+	// asked is the Application's version with the last request to look at Git.
+	asked      string
+	askedAt    time.Time
+	requests   int
+	misses     int
+	terminated string
+	said       string
+}
+
+const refreshAnnotation = "argocd.argoproj.io/refresh"
+
+func (l *loop) run(ctx context.Context) (*Result, error) {
+	if err := l.refresh(ctx); err != nil {
+		return nil, err
+	}
+	// Graces and delays end without the cluster changing anything.
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		v, err := l.look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case v.Done:
+			return &v.Result, nil
+		case v.Failure != nil:
+			l.log(ctx, v.Failure)
+			v.Result.Failure = v.Failure
+			return &v.Result, fmt.Errorf("%s at %s: %w: %w", l.Name, short(l.Revision), ErrFailed, v.Failure)
+		}
+		if v.Waiting != l.said {
+			l.said = v.Waiting
+			slog.Info("waiting", "application", l.Name, "for", v.Waiting)
+		}
+		if err := l.act(ctx, v); err != nil {
+			return &v.Result, err
+		}
+		select {
+		case <-ctx.Done():
+			return &v.Result, l.late(ctx, v)
+		case <-l.observer.Changed():
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *loop) late(ctx context.Context, v Verdict) error {
+	err := context.Cause(ctx)
+	state := v.Waiting
+	if e := l.observer.Err(); e != nil {
+		state = kube.Unreachable(e).Error()
+	}
+	r := v.Result
+	return fmt.Errorf("%s at %s: %w: after %s: %s (sync %s at %s, health %s, operation %s)", l.Name, short(l.Revision), err, l.Timeout, state,
+		cmp.Or(r.Sync, "unknown"), cmp.Or(short(r.Revision), "no commit"), cmp.Or(r.Health, "unknown"), cmp.Or(r.Phase, "none"))
+}
+
+// act does what a verdict asks for.
+func (l *loop) act(ctx context.Context, v Verdict) error {
+	if v.Refresh && time.Since(l.askedAt) > l.pause() {
+		if v.Missed {
+			l.misses++
+		} else {
+			l.misses = 0
+		}
+		// After failures the repo server keeps the failure for an hour, and only a hard refresh makes it try again.
+		l.Hard = l.Hard || !v.Missed && l.requests > 1
+		if err := l.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	if v.Terminate {
+		return l.terminate(ctx)
+	}
+	return nil
+}
+
+// pause is how long to leave Argo CD alone before it is asked again.
+func (l *loop) pause() time.Duration {
+	return min(time.Duration(l.requests)*time.Second, 10*time.Second)
+}
+
+// refresh asks Argo CD to look at Git now.
+func (l *loop) refresh(ctx context.Context) error {
+	kind := "normal"
+	if l.Hard {
+		kind = "hard"
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{refreshAnnotation: kind}}})
+	if err != nil {
+		return err
+	}
+	obj, err := l.patch(ctx, patch)
+	if err != nil {
+		return err
+	}
+	l.asked, l.askedAt = obj.GetResourceVersion(), time.Now()
+	l.requests++
+	return l.observe(ctx, read(obj).namespaces())
+}
+
+// terminate ends an operation for another revision, as argocd app terminate-op does: once each.
+func (l *loop) terminate(ctx context.Context) error {
+	obj := l.application()
+	if obj == nil {
+		return nil
+	}
+	op := read(obj).Status.OperationState
+	if op == nil || op.StartedAt.String() == l.terminated {
+		return nil
+	}
+	l.terminated = op.StartedAt.String()
+	slog.Info("ending an operation that is in the way", "application", l.Name, "revision", op.revision())
+	_, err := l.patch(ctx, []byte(`{"status":{"operationState":{"phase":"`+phaseTerminating+`"}}}`))
+	return err
+}
+
+// patch changes the Application. While the API is away it tries again.
+func (l *loop) patch(ctx context.Context, patch []byte) (*unstructured.Unstructured, error) {
+	for {
+		obj, err := l.apps.Patch(ctx, l.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manifests.Manager})
+		var network *url.Error
+		switch {
+		case err == nil:
+			return obj, nil
+		case apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("there is no Application %s/%s; gitops argocd application makes it", l.Namespace, l.Name)
+		case !errors.As(err, &network) && !apierrors.IsServiceUnavailable(err) && !apierrors.IsTooManyRequests(err):
+			return nil, fmt.Errorf("change the Application %s/%s: %w", l.Namespace, l.Name, err)
+		}
+		slog.Warn("the cluster's API does not answer, trying again", "error", kube.Unreachable(err))
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s at %s: %w: %w", l.Name, short(l.Revision), context.Cause(ctx), kube.Unreachable(err))
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+var workloadResources = []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets, kube.DaemonSets, kube.Jobs}
+
+func (l *loop) appScope() kube.Scope {
+	return kube.Scope{Resource: applications, Namespace: l.Namespace, Name: l.Name}
+}
+
+// observe watches the Application and the namespaces it has objects in.
+func (l *loop) observe(ctx context.Context, namespaces []string) error {
+	if l.observer != nil && slices.Equal(namespaces, l.namespaces) {
+		return nil
+	}
+	scopes := []kube.Scope{l.appScope()}
+	for _, n := range namespaces {
+		for _, r := range append([]schema.GroupVersionResource{kube.Pods, kube.ReplicaSets, kube.Events}, workloadResources...) {
+			scopes = append(scopes, kube.Scope{Resource: r, Namespace: n})
+		}
+	}
+	o, err := l.client.Observe(ctx, scopes...)
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s at %s: %w: %w", l.Name, short(l.Revision), context.Cause(ctx), err)
+		}
+		return err
+	}
+	l.stop()
+	l.observer, l.namespaces = o, namespaces
+	return nil
+}
+
+func (l *loop) stop() {
+	if l.observer != nil {
+		l.observer.Stop()
+	}
+}
+
+func (l *loop) application() *unstructured.Unstructured {
+	if found := l.observer.List(l.appScope()); len(found) > 0 {
+		return found[0]
+	}
+	return nil
+}
+
+// look judges what the watches hold now.
+func (l *loop) look(ctx context.Context) (Verdict, error) {
+	app := l.application()
+	if app != nil {
+		if err := l.observe(ctx, read(app).namespaces()); err != nil {
+			return Verdict{}, err
+		}
+	}
+	o := Observed{Application: app, Refreshed: refreshed(app, l.asked), Misses: l.misses, Now: time.Now()}
+	for _, n := range l.namespaces {
+		in := func(r schema.GroupVersionResource) []*unstructured.Unstructured {
+			return l.observer.List(kube.Scope{Resource: r, Namespace: n})
+		}
+		for _, r := range workloadResources {
+			o.Workloads = append(o.Workloads, in(r)...)
+		}
+		o.ReplicaSets = append(o.ReplicaSets, in(kube.ReplicaSets)...)
+		o.Pods = append(o.Pods, kube.As[corev1.Pod](in(kube.Pods))...)
+		o.Events = append(o.Events, kube.As[corev1.Event](in(kube.Events))...)
+	}
+	return Judge(l.Want, o), nil
+}
+
+// refreshed says that Argo CD has looked at Git since the Application had the version in which it was asked to: it takes
+// the annotation away in the same write that holds what it found.
+func refreshed(app *unstructured.Unstructured, asked string) bool {
+	if app == nil {
+		return false
+	}
+	if _, waits := app.GetAnnotations()[refreshAnnotation]; waits {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(app.GetResourceVersion(), asked)
+	return err == nil && order > 0
+}
+
+// logLines is how much of a container's log explains why it ended.
+const logLines = 20
+
+// log adds what the container said that failed.
+func (l *loop) log(ctx context.Context, f *Failure) {
+	if f.problem == nil || f.problem.Kind != "Pod" || f.problem.Container == "" || f.Reason != "CrashLoopBackOff" {
+		return
+	}
+	lines := int64(logLines)
+	stream, err := l.client.Core.Pods(f.problem.Namespace).GetLogs(f.problem.Name, &corev1.PodLogOptions{
+		Container: f.problem.Container, Previous: true, TailLines: &lines,
+	}).Stream(ctx)
+	if err != nil {
+		slog.Warn("no log of the container that failed", "object", f.Object, "error", err)
+		return
+	}
+	defer func() { _ = stream.Close() }()
+	text, err := io.ReadAll(io.LimitReader(stream, 64<<10))
+	if err != nil {
+		slog.Warn("no log of the container that failed", "object", f.Object, "error", err)
+	}
+	f.Log = strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+}

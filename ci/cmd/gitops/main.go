@@ -102,6 +102,9 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newImage(),
 		newReport(),
 		newChart(),
+		newCluster(),
+		newManifests(),
+		newArgoCD(),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root

@@ -110,6 +110,8 @@ type Timing struct {
 	Seconds float64 `json:"seconds"`
 	// Cached says that the step had nothing to do.
 	Cached bool `json:"cached,omitempty"`
+	// Failed says that the release ended with this step.
+	Failed bool `json:"failed,omitempty"`
 }
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
@@ -249,6 +251,9 @@ func (d Document) Markdown() []byte {
 			took := duration(seconds(s.Seconds))
 			if s.Cached {
 				took += " (cached)"
+			}
+			if s.Failed {
+				took += " (failed)"
 			}
 			t.row(text(s.Step), took)
 		}

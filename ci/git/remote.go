@@ -140,7 +140,7 @@ func remoteError(remote, branch string, err error) error {
 			case ErrNoBranch:
 				return fmt.Errorf("%w: %s in %s", c.err, branch, remote)
 			case ErrUnauthorized:
-				return fmt.Errorf("%s of %s: %w; pass a token that may write there as GITOPS_TOKEN (git: %s)", e.Command, remote, c.err, Reason(e.Stderr))
+				return fmt.Errorf("%s of %s: %w; pass a token that may write there, --token of release or GITOPS_TOKEN of gitops (git: %s)", e.Command, remote, c.err, Reason(e.Stderr))
 			}
 			return fmt.Errorf("%s of %s: %w (git: %s)", e.Command, remote, c.err, Reason(e.Stderr))
 		}

@@ -41,7 +41,7 @@ func (m *BackstageGitops) SlimTest(ctx context.Context) error {
 // +cache="never"
 func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 	fresh := m.committed()
-	first, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
+	first, err := fresh.Released(ctx, "", "", "", "main", "", nil, nil)
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
@@ -58,7 +58,7 @@ func (m *BackstageGitops) ReleaseCheck(ctx context.Context) error {
 		return fmt.Errorf("the published image: %w", err)
 	}
 
-	second, err := fresh.Release(ctx, "", "", "", "main", "", nil, nil)
+	second, err := fresh.Released(ctx, "", "", "", "main", "", nil, nil)
 	if err != nil {
 		return fmt.Errorf("release again: %w", err)
 	}

@@ -34,11 +34,9 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	r := &releaser{m: m, box: m.toolbox(), target: target{
 		image: image, tag: tag, branch: "main", username: username, password: password,
 	}}
-	if err := r.connect(ctx, false); err != nil {
-		return "", err
-	}
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
+		step{"Start the services", r.connect},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
 	); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ type Release struct {
 }
 
 // Release the checkout's HEAD: publish its image, then commit the chart that
-// names the image by digest.
+// names the image by digest. Prints the report as Markdown.
 //
 // Without arguments both go to the embedded registry and Git remote. Where
 // HEAD makes the image that the remote's chart already names there is nothing
@@ -77,32 +78,83 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	//
 	// +optional
 	token *dagger.Secret,
+) (string, error) {
+	released, err := m.Released(ctx, image, tag, remote, branch, username, password, token)
+	if err != nil {
+		return "", err
+	}
+	return released.Summary, nil
+}
+
+// Release as `release` does, and hand on what came of it: outcome, image,
+// commit, and the report as files.
+//
+// A function of its own, because the Dagger CLI prints the ID of an object and
+// nothing of what it holds.
+//
+// +cache="never"
+func (m *BackstageGitops) Released(ctx context.Context,
+	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
+	// default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// Tag to publish; default: HEAD's version tag, or branch and commit.
+	//
+	// +optional
+	tag string,
+
+	// URL of the Git remote to push the commit to, such as
+	// https://github.com/OWNER/REPO.git; default: the embedded one.
+	//
+	// +optional
+	remote string,
+
+	// Branch of the Git remote.
+	//
+	// +default="main"
+	branch string,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	//
+	// +optional
+	token *dagger.Secret,
 ) (*Release, error) {
 	r := &releaser{m: m, box: m.toolbox(), target: target{
-		image: image, tag: tag, remote: remote, branch: branch, username: username, password: password, token: token,
+		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token,
 	}}
-	if err := r.connect(ctx, remote == ""); err != nil {
-		return nil, err
-	}
-	err := r.steps(ctx,
+	failure := r.steps(ctx,
 		step{"Read the source", r.read},
+		step{"Start the services", r.connect},
 		step{"Check the Git remote", r.preflight},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
 		step{"Inspect the image", r.inspect},
 		step{"Commit and push", r.push},
 	)
-	release, reportErr := r.report(ctx, err)
-	if err != nil {
-		if reportErr == nil && r.digest != "" {
-			return nil, fmt.Errorf("%w\n\n%s", err, release.Summary)
-		}
-		return nil, err
+	if failure != nil && r.source == nil {
+		return nil, failure // refused before anything was done
 	}
-	return release, reportErr
+	release, err := r.report(ctx, failure)
+	if failure != nil && err == nil {
+		return nil, fmt.Errorf("%w\n\n%s", failure, release.Summary)
+	}
+	return release, errors.Join(failure, err)
 }
 
-// target is where a release goes; zero values mean the embedded services.
+// target is where a release goes. No image means the embedded registry, no
+// remote that there is nothing to commit.
 type target struct {
 	image, tag, remote, branch, username string
 	password, token                      *dagger.Secret
@@ -129,6 +181,7 @@ type step struct {
 type timing struct {
 	Step    string  `json:"step"`
 	Seconds float64 `json:"seconds"`
+	Failed  bool    `json:"failed,omitempty"`
 }
 
 // steps runs the steps in order, notes how long each took, and stops at the
@@ -137,7 +190,7 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 	for _, s := range steps {
 		start := time.Now()
 		err := s.run(ctx)
-		r.timings = append(r.timings, timing{s.name, time.Since(start).Seconds()})
+		r.timings = append(r.timings, timing{s.name, time.Since(start).Seconds(), err != nil})
 		if err != nil {
 			return err
 		}
@@ -145,13 +198,10 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 	return nil
 }
 
-// connect starts the embedded services that the release uses, the Git remote
-// among them with git, and binds the toolbox to them. They run until the session
-// ends: another release in it uses the same ones.
-func (r *releaser) connect(ctx context.Context, git bool) error {
-	if (r.target.username == "") != (r.target.password == nil) {
-		return errors.New("--username and --password go together: give both, or neither")
-	}
+// connect starts the embedded services that the release uses and binds the
+// toolbox to them. They run until the session ends: another release in it uses
+// the same ones.
+func (r *releaser) connect(ctx context.Context) error {
 	start := func(s *dagger.Service, alias string) error {
 		s, err := s.Start(ctx)
 		if err != nil {
@@ -165,7 +215,7 @@ func (r *releaser) connect(ctx context.Context, git bool) error {
 			return err
 		}
 	}
-	if git {
+	if r.target.remote == gitRemote {
 		if err := start(r.m.Git(), "git"); err != nil {
 			return err
 		}
@@ -209,15 +259,11 @@ func (r *releaser) access() []string {
 
 func (r *releaser) embeddedRegistry() bool { return r.target.image == "" }
 
-func (r *releaser) remote() string {
-	if r.target.remote == "" {
-		return gitRemote
-	}
-	return r.target.remote
-}
-
 func (r *releaser) read(ctx context.Context) error {
 	r.facts = map[string]any{}
+	if (r.target.username == "") != (r.target.password == nil) {
+		return errors.New("--username and --password go together: give both, or neither")
+	}
 	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
 	if err != nil {
 		return err
@@ -230,16 +276,16 @@ func (r *releaser) read(ctx context.Context) error {
 // preflight finds out before minutes of building whether the commit could be
 // pushed. The embedded remote gets the checkout's HEAD first.
 func (r *releaser) preflight(ctx context.Context) error {
-	if r.target.remote == "" {
+	if r.target.remote == gitRemote {
 		var result json.RawMessage
-		if err := run(ctx, r.box, &result, "seed", "--remote", r.remote(), "--branch", r.target.branch); err != nil {
+		if err := run(ctx, r.box, &result, "seed", "--remote", r.target.remote, "--branch", r.target.branch); err != nil {
 			return err
 		}
 	}
 	var tip struct {
 		Chart struct{ Tag, Digest string } `json:"chart"`
 	}
-	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.remote(), "--branch", r.target.branch,
+	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
 		"--chart", chartPath, "--image", r.name()); err != nil {
 		return err
 	}
@@ -270,7 +316,7 @@ func (r *releaser) build(ctx context.Context) error {
 	}
 	built, err := r.m.image(r.source).Sync(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("build the image: %w", explained(err))
 	}
 	r.built = built
 	return nil
@@ -287,7 +333,7 @@ func (r *releaser) publish(ctx context.Context) error {
 	var published struct{ Digest string }
 	if err := run(ctx, r.box.WithMountedFile("/image.tar", archive), &published,
 		append([]string{"image", "publish", r.reachable(address), "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...); err != nil {
-		return fmt.Errorf("publish %s: %w: nothing was committed", address, err)
+		return fmt.Errorf("publish %w: nothing was committed", err)
 	}
 	r.digest = published.Digest
 	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": r.digest}
@@ -319,7 +365,7 @@ func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, err
 
 func (r *releaser) push(ctx context.Context) error {
 	var result json.RawMessage
-	if err := run(ctx, r.box, &result, "push", "--remote", r.remote(), "--branch", r.target.branch,
+	if err := run(ctx, r.box, &result, "push", "--remote", r.target.remote, "--branch", r.target.branch,
 		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
 	}
@@ -359,8 +405,6 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	// Seen by whoever called `release` alone, whose result is an object.
-	fmt.Println(summary)
 	release := &Release{Outcome: document.Outcome, Commit: document.Commit.SHA, Summary: summary, Report: dir}
 	if r.digest != "" {
 		release.Image, release.Tag = r.name()+"@"+r.digest, r.source.Tag

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,6 +75,21 @@ func sentence(stderr string) string {
 		return strings.TrimSpace(stderr)
 	}
 	return strings.TrimSpace(last)
+}
+
+// explained says in one sentence which command of a build failed, and why.
+func explained(err error) error {
+	var exec *dagger.ExecError
+	if !errors.As(err, &exec) {
+		return err
+	}
+	command := strings.Join(exec.Cmd, " ")
+	// Yarn's code for a lockfile that an install would have to change.
+	if strings.Contains(exec.Stdout, "YN0028") {
+		return fmt.Errorf("%s: yarn.lock does not match the package.json files: run yarn install in the app and commit yarn.lock", command)
+	}
+	lines := strings.Split(strings.TrimSpace(cmp.Or(strings.TrimSpace(exec.Stderr), exec.Stdout)), "\n")
+	return fmt.Errorf("%s: exit code %d: %s", command, exec.ExitCode, lines[len(lines)-1])
 }
 
 // sourceInfo is what `gitops source` says of the checkout.

@@ -23,9 +23,9 @@ type BackstageGitops struct {
 	Foreign bool
 	// +private
 	URL string
-	// Name of the cache volumes that keep the embedded registry and Git remote.
+	// Whether the embedded registry and Git remote start empty and are forgotten.
 	// +private
-	Storage string
+	Ephemeral bool
 	// Makes the image anew, past the cache; never in what is released.
 	// +private
 	Salt string
@@ -53,8 +53,14 @@ func New(
 	//
 	// +default="https://github.com/backstage-gitops/backstage-gitops"
 	url string,
+
+	// Start with an empty embedded registry and Git remote, and forget them when
+	// the session ends.
+	//
+	// +optional
+	ephemeral bool,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, Foreign: source != nil, URL: url, Storage: "backstage-gitops"}
+	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, Foreign: source != nil, URL: url, Ephemeral: ephemeral}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

@@ -15,7 +15,7 @@ const (
 func (m *BackstageGitops) Registry() *dagger.Service {
 	return dag.Container().
 		From(registryImage).
-		WithMountedCache("/var/lib/registry", dag.CacheVolume(m.Storage+"-registry")).
+		With(m.storage("/var/lib/registry", "registry")).
 		WithExposedPort(5000).
 		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
 }
@@ -29,9 +29,20 @@ func (m *BackstageGitops) Git() *dagger.Service {
 	return dag.Container().
 		From(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
-		WithMountedCache("/srv/git", dag.CacheVolume(m.Storage+"-git")).
+		With(m.storage("/srv/git", "git")).
 		WithExposedPort(8080).
 		AsService(dagger.ContainerAsServiceOpts{
 			Args: []string{"gitops", "serve-git", "--root", "/srv/git", "--create", "backstage-gitops.git", "--listen", ":8080"},
 		})
+}
+
+// storage keeps a service's folder on a cache volume. Without one it is in the
+// service's own filesystem and ends with it.
+func (m *BackstageGitops) storage(path, name string) dagger.WithContainerFunc {
+	return func(ctr *dagger.Container) *dagger.Container {
+		if m.Ephemeral {
+			return ctr
+		}
+		return ctr.WithMountedCache(path, dag.CacheVolume("backstage-gitops-"+name))
+	}
 }

@@ -1,0 +1,128 @@
+package acceptance
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What cannot be released is refused by one sentence that says what to do, before anything is done.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		checkout func(t *testing.T) string
+		source   func(t *testing.T) string
+		args     string
+		want     string
+	}{
+		"not a Git checkout": {
+			checkout: func(t *testing.T) string {
+				dir := checkout(t)
+				if err := os.RemoveAll(filepath.Join(dir, ".git")); err != nil {
+					t.Fatal(err)
+				}
+				return dir
+			},
+			want: "not a Git checkout",
+		},
+		"no commit": {
+			checkout: func(t *testing.T) string {
+				dir := checkout(t)
+				if err := os.RemoveAll(filepath.Join(dir, ".git")); err != nil {
+					t.Fatal(err)
+				}
+				git(t, dir, "init", "--quiet")
+				return dir
+			},
+			want: "no commit yet",
+		},
+		"uncommitted changes": {
+			checkout: func(t *testing.T) string {
+				dir := checkout(t)
+				edit(t, dir, "README.md", "#", "##")
+				return dir
+			},
+			want: "uncommitted changes in README.md; a release is of HEAD",
+		},
+		"chart without image.tag": {
+			checkout: func(t *testing.T) string {
+				dir := checkout(t)
+				edit(t, dir, "charts/backstage/values.yaml", "\n  tag:", "\n  label:")
+				commit(t, dir)
+				return dir
+			},
+			want: "image.tag",
+		},
+		"no Backstage app in the checkout": {
+			checkout: func(t *testing.T) string {
+				dir := checkout(t)
+				git(t, dir, "rm", "-r", "--quiet", "backstage/packages/backend")
+				commit(t, dir)
+				return dir
+			},
+			want: "no Backstage app",
+		},
+		"no Backstage app at --source": {
+			source: func(t *testing.T) string { return t.TempDir() },
+			want:   "no Backstage app at --source",
+		},
+		"tag that is none": {
+			args: `(tag: "v 1")`,
+			want: `invalid image tag "v 1"`,
+		},
+		"image that is none": {
+			args: `(image: "docker.io/UPPER/case")`,
+			want: `docker.io/UPPER/case`,
+		},
+		"image with a tag of its own": {
+			args: `(image: "docker.io/user/name:latest")`,
+			want: `docker.io/user/name:latest`,
+		},
+		"user without password": {
+			args: `(username: "somebody")`,
+			want: "--username and --password go together",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := module{Ephemeral: true}
+			if c.checkout != nil {
+				m.Checkout = c.checkout(t)
+			}
+			if c.source != nil {
+				m.Source = c.source(t)
+			}
+			_, err := release(t, m, c.args)
+			refused(t, err, c.want)
+		})
+	}
+}
+
+// A lockfile that does not match is refused by whoever installs.
+func TestLockfileDoesNotMatch(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	edit(t, dir, "backstage/packages/backend/package.json", "    \"@backstage/types\": \"^1.2.2\",\n", "")
+	commit(t, dir)
+	// Not a release: that would put this commit into the Git remote of the others.
+	_, err := call[struct{ Publish string }](t, module{Checkout: dir, Ephemeral: true}, "publish")
+	refused(t, err, "yarn.lock does not match the package.json files: run yarn install in the app and commit yarn.lock")
+}
+
+// refused wants an error of one sentence that holds a text, and after it nothing but the report.
+func refused(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("it was not refused")
+	}
+	said, report, _ := strings.Cut(err.Error(), "\n")
+	if !strings.Contains(said, want) {
+		t.Errorf("the sentence does not say %q", want)
+	}
+	if report = strings.TrimSpace(report); report != "" && !strings.HasPrefix(report, "## ") {
+		t.Errorf("after the sentence comes something else than the report")
+	}
+	t.Log(err)
+}

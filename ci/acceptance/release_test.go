@@ -1,0 +1,155 @@
+package acceptance
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"dagger.io/dagger"
+)
+
+var imageReference = regexp.MustCompile(`\Alocalhost:5000/backstage-gitops@sha256:[0-9a-f]{64}\z`)
+
+// A release without arguments, of this very checkout, and what is in registry and Git remote then.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	m := module{Ephemeral: true}
+	first, err := release(t, m, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := git(t, project, "rev-parse", "HEAD")
+	report := first.document(t)
+	switch {
+	case first.Outcome != "released" || report.Outcome != "released":
+		t.Fatalf("it ended with %q, in the report %q", first.Outcome, report.Outcome)
+	case !imageReference.MatchString(first.Image):
+		t.Fatalf("the image is %q, want it by digest", first.Image)
+	case report.Image.Name+"@"+report.Image.Digest != first.Image || report.Image.Tag != first.Tag:
+		t.Errorf("the report names the image %+v, the release %s with tag %s", report.Image, first.Image, first.Tag)
+	case report.Commit.SHA != first.Commit || report.Commit.Parent != head || report.Source.Revision != head:
+		t.Errorf("the report names %+v of %+v, want the commit %s on top of %s", report.Commit, report.Source, first.Commit, head)
+	case first.Summary != first.Report.Markdown.Contents || !strings.Contains(first.Summary, report.Image.Digest):
+		t.Errorf("the summary is not the report's Markdown:\n%s", first.Summary)
+	}
+
+	t.Run("commit", func(t *testing.T) {
+		clone := cloneEmbedded(t, m)
+		if tip := git(t, clone, "rev-parse", "main"); tip != first.Commit {
+			t.Fatalf("main of the Git remote is %s, want the release's commit %s", tip, first.Commit)
+		}
+		if parent := git(t, clone, "rev-parse", "main^"); parent != head {
+			t.Errorf("its parent is %s, want %s", parent, head)
+		}
+		var changed []string
+		for line := range strings.SplitSeq(git(t, clone, "diff", "--unified=0", "--no-color", "main^", "main"), "\n") {
+			if scalar := regexp.MustCompile(`\A\+\s*(\w+):`).FindStringSubmatch(line); scalar != nil {
+				changed = append(changed, scalar[1])
+			} else if strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "+++ ") {
+				t.Errorf("it adds %q", line)
+			}
+		}
+		slices.Sort(changed)
+		if want := []string{"appVersion", "digest", "tag", "version"}; !slices.Equal(changed, want) {
+			t.Errorf("it changes %q, want %q", changed, want)
+		}
+		values, err := os.ReadFile(filepath.Join(clone, "charts/backstage/values.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(values), report.Image.Digest) {
+			t.Errorf("values.yaml does not name %s", report.Image.Digest)
+		}
+	})
+
+	t.Run("image", func(t *testing.T) {
+		// Its sizes, and that nothing is in it that does not belong there.
+		_, ref, _ := strings.Cut(first.Image, "/")
+		command(t, ".", "gitops", "image", "check", "--plain-http", tunnel(t, embedded(t, m, "registry"))+"/"+ref)
+		pulled := client.Container().From(first.Image, dagger.ContainerFromOpts{RegistryService: embedded(t, m, "registry")})
+		use(t, pulled)
+	})
+
+	t.Run("again", func(t *testing.T) {
+		answer, err := call[struct{ Release string }](t, m, "release")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(answer.Release, "## Nothing to release") || !strings.Contains(answer.Release, report.Image.Digest) {
+			t.Errorf("it does not say that there is nothing to release but %s:\n%s", first.Image, answer.Release)
+		}
+		if tip := git(t, cloneEmbedded(t, m), "rev-parse", "main"); tip != first.Commit {
+			t.Errorf("main of the Git remote went on from %s to %s", first.Commit, tip)
+		}
+	})
+}
+
+// embedded is one of the module's services.
+func embedded(t *testing.T, m module, name string) *dagger.Service {
+	t.Helper()
+	answer, err := call[map[string]struct{ ID dagger.ID }](t, m, name+" { id }")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dagger.Ref[*dagger.Service](client, answer[name].ID)
+}
+
+// tunnel is the address at which this machine reaches a service.
+func tunnel(t *testing.T, service *dagger.Service) string {
+	t.Helper()
+	open, err := client.Host().Tunnel(service).Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := open.Endpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+func cloneEmbedded(t *testing.T, m module) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "clone")
+	git(t, ".", "clone", "--quiet", "http://"+tunnel(t, embedded(t, m, "git"))+"/backstage-gitops.git", dir)
+	return dir
+}
+
+// use opens the portal of an image as its people do: both ports answer, a guest signs in, the catalog shows this
+// system. It runs with a read-only root filesystem and a writable /tmp, as its own user.
+func use(t *testing.T, image *dagger.Container) {
+	t.Helper()
+	node := client.Container().From(os.Getenv("ACCEPTANCE_NODE_IMAGE"))
+	entrypoint, err := image.Entrypoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	args, err := image.DefaultArgs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	portal := node.
+		WithMountedDirectory("/image", image.Rootfs()).
+		WithFile("/usr/local/bin/readonly", client.Host().File("readonly"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
+		WithEnvVariable("NODE_ENV", "production").
+		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		WithExposedPort(8000).
+		WithExposedPort(4001).
+		AsService(dagger.ContainerAsServiceOpts{
+			Args:                     slices.Concat([]string{"readonly"}, entrypoint, args),
+			InsecureRootCapabilities: true,
+		})
+	_, err = node.
+		WithServiceBinding("portal", portal).
+		WithMountedFile("/smoke.mjs", client.Host().File(filepath.Join(project, "ci/slim/smoke.js"))).
+		WithEnvVariable("RUN", rand.Text()).
+		WithExec([]string{"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000"}).
+		Sync(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,250 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// A release to a registry and a Git remote of somebody's own, which want credentials and say no. They run beside this
+// test, where the module's containers reach them by this machine's address.
+func TestOwnTargets(t *testing.T) {
+	t.Parallel()
+	password, token := "canary-password-"+rand.Text(), "canary-token-"+rand.Text()
+	registry := startRegistry(t, "somebody", password)
+	remote := startGit(t, token)
+	git(t, project, "push", "--quiet", remote.repository, "HEAD:refs/heads/main")
+	head := git(t, project, "rev-parse", "HEAD")
+
+	arguments := fmt.Sprintf(`(image: %q, username: "somebody", password: $password, remote: %q, token: $token)`,
+		registry.address+"/portal", "http://"+remote.address+"/portal.git")
+	var said []string
+	try := func(password, token string) (released, error) {
+		r, err := release(t, module{}, arguments, secret(t, "password", password), secret(t, "token", token))
+		said = append(said, r.Summary, r.Report.JSON.Contents, r.Report.Markdown.Contents)
+		if err != nil {
+			said = append(said, err.Error())
+		}
+		return r, err
+	}
+	untouched := func() {
+		t.Helper()
+		if tip := git(t, remote.repository, "rev-parse", "main"); tip != head {
+			t.Errorf("main of the Git remote is %s, want %s as before", tip, head)
+		}
+	}
+	empty := func() {
+		t.Helper()
+		if _, err := os.Stat(filepath.Join(registry.storage, "docker/registry/v2/repositories/portal/_manifests/tags")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the registry holds an image: %v", err)
+		}
+	}
+
+	_, err := try(password, "wrong-"+token)
+	refused(t, err, "portal.git: the remote wants another credential")
+	untouched()
+	empty()
+
+	_, err = try("wrong-"+password, token)
+	refused(t, err, "nothing was committed")
+	untouched()
+	empty()
+
+	hook := filepath.Join(remote.repository, "hooks/pre-receive")
+	if err := os.MkdirAll(filepath.Dir(hook), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err = try(password, token)
+	refused(t, err, "is published, the same command continues from there")
+	if err != nil && !strings.Contains(err.Error(), "## Published, but not committed") {
+		t.Error("the error lacks the report of what was published")
+	}
+	untouched()
+	if err := os.Remove(hook); err != nil {
+		t.Fatal(err)
+	}
+
+	uploads := registry.log.count("/blobs/uploads/")
+	if uploads == 0 {
+		t.Fatal("the registry's log knows no upload: it cannot tell whether the next release uploads again")
+	}
+	done, err := try(password, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Outcome != "released" || !strings.HasPrefix(done.Image, registry.address+"/portal@sha256:") {
+		t.Errorf("it ended with %q and %s", done.Outcome, done.Image)
+	}
+	if again := registry.log.count("/blobs/uploads/"); again != uploads {
+		t.Errorf("the release that continued uploaded %d times, want none", again-uploads)
+	}
+	if tip := git(t, remote.repository, "rev-parse", "main"); tip != done.Commit {
+		t.Errorf("main of the Git remote is %s, want the release's commit %s", tip, done.Commit)
+	}
+
+	// No secret in what was said, pushed or published.
+	said = append(said, registry.log.String(), remote.log.String(), git(t, remote.repository, "log", "-1", "-p", "main"))
+	for _, secret := range []string{password, token} {
+		for _, s := range said {
+			if strings.Contains(s, secret) {
+				t.Errorf("a secret is in this:\n%s", strings.ReplaceAll(s, secret, "CANARY"))
+			}
+		}
+		for _, dir := range []string{registry.storage, remote.repository} {
+			holds(t, dir, secret)
+		}
+	}
+}
+
+// holds fails the test where a file below a folder holds a text.
+func holds(t *testing.T, dir, text string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(text)) {
+			t.Errorf("a secret is in %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// server is a program that serves on this machine.
+type server struct {
+	// address is where the module's containers reach it.
+	address string
+	log     *logbook
+	// storage is the registry's folder, repository that of the Git remote.
+	storage, repository string
+}
+
+// startRegistry runs a registry that wants a user and a password.
+func startRegistry(t *testing.T, user, password string) server {
+	t.Helper()
+	dir := t.TempDir()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	storage := filepath.Join(dir, "storage")
+	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\nauth: {htpasswd: {realm: test, path: %s}}\n",
+		storage, address, filepath.Join(dir, "htpasswd"))
+	for name, content := range map[string]string{"config.yml": config, "htpasswd": user + ":" + string(hash) + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := server{address: address, storage: storage}
+	s.log = start(t, "http://"+address+"/v2/", nil, "registry", "serve", filepath.Join(dir, "config.yml"))
+	return s
+}
+
+// startGit runs the Git server that is embedded otherwise, with one repository and a token.
+func startGit(t *testing.T, token string) server {
+	t.Helper()
+	root, address := t.TempDir(), freeAddress(t)
+	s := server{address: address, repository: filepath.Join(root, "portal.git")}
+	s.log = start(t, "http://"+address+"/healthz", []string{"GITOPS_TOKEN=" + token},
+		"gitops", "serve-git", "--root", root, "--create", "portal.git", "--listen", address)
+	return s
+}
+
+// start runs a program until the test ends, and waits until it answers.
+func start(t *testing.T, url string, env []string, name string, args ...string) *logbook {
+	t.Helper()
+	log := &logbook{}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, log)
+		}
+	})
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		response, err := http.Get(url)
+		if err == nil {
+			response.Body.Close()
+			return log
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not answer: %v\n%s", name, err, log)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// freeAddress is a free port at an address of this machine that other containers reach.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		network, ok := a.(*net.IPNet)
+		if !ok || network.IP.IsLoopback() || network.IP.To4() == nil {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(network.IP.String(), "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("this machine has no address but its loopback")
+	return ""
+}
+
+// logbook keeps what a program writes.
+type logbook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *logbook) count(text string) int { return strings.Count(l.String(), text) }

@@ -229,10 +229,11 @@ func pull(image, detail string, attempts int) (message string, certain bool) {
 	switch {
 	case Transient(detail):
 		return fmt.Sprintf("the registry of image %s does not answer: %s", image, sentence(detail)), false
+	case refused.MatchString(detail):
+		// Before absent: registries that hide what they have say "does not exist or may require authorization".
+		return fmt.Sprintf("the registry refuses to give the image %s", image), true
 	case absent.MatchString(detail):
 		return fmt.Sprintf("the image %s is not in its registry", image), true
-	case refused.MatchString(detail):
-		return fmt.Sprintf("the registry refuses to give the image %s", image), true
 	}
 	return fmt.Sprintf("the image %s cannot be pulled: %s", image, sentence(detail)), attempts > 1
 }
@@ -249,7 +250,7 @@ func attempts(events []corev1.Event, container string) int {
 }
 
 var (
-	prefixes = regexp.MustCompile(`rpc error: code = \w+ desc = `)
+	prefixes = regexp.MustCompile(`rpc error: code = \w+ desc = |Failed to pull image "[^"]*": |failed to pull and unpack image "[^"]*": |failed to resolve reference "[^"]*": |failed to do request: `)
 	spaces   = regexp.MustCompile(`\s+`)
 )
 

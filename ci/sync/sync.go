@@ -170,6 +170,11 @@ func (l *loop) late(ctx context.Context, v Verdict) error {
 		cmp.Or(r.Sync, "unknown"), cmp.Or(short(r.Revision), "no commit"), cmp.Or(r.Health, "unknown"), cmp.Or(r.Phase, "none"))
 }
 
+// ended is for a wait that saw nothing to judge.
+func (l *loop) ended(ctx context.Context, err error) error {
+	return fmt.Errorf("%s at %s: %w: after %s: %w", l.Name, short(l.Revision), context.Cause(ctx), l.Timeout, err)
+}
+
 // act does what a verdict asks for.
 func (l *loop) act(ctx context.Context, v Verdict) error {
 	if v.Refresh && time.Since(l.askedAt) > l.pause() {
@@ -246,7 +251,7 @@ func (l *loop) patch(ctx context.Context, patch []byte) (*unstructured.Unstructu
 		slog.Warn("the cluster's API does not answer, trying again", "error", kube.Unreachable(err))
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s at %s: %w: %w", l.Name, short(l.Revision), context.Cause(ctx), kube.Unreachable(err))
+			return nil, l.ended(ctx, kube.Unreachable(err))
 		case <-time.After(time.Second):
 		}
 	}
@@ -272,7 +277,7 @@ func (l *loop) observe(ctx context.Context, namespaces []string) error {
 	o, err := l.client.Observe(ctx, scopes...)
 	if err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s at %s: %w: %w", l.Name, short(l.Revision), context.Cause(ctx), err)
+			return l.ended(ctx, err)
 		}
 		return err
 	}

@@ -95,6 +95,9 @@ destination namespace created, retries with a growing pause. It waits for nothin
 				}
 				a.Values = text
 			}
+			if err := a.Validate(); err != nil {
+				return err
+			}
 			c, err := kube.Connect(kubeconfig)
 			if err != nil {
 				return err

@@ -1,0 +1,225 @@
+package sync
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+func app() Application {
+	return Application{
+		Name: "backstage", Repo: "http://git.gitops/backstage-gitops.git", Path: "charts/backstage", Revision: "main",
+		DestinationNamespace: "backstage-system",
+	}
+}
+
+func TestApplicationValidate(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		change func(*Application)
+		want   string
+	}{
+		"valid":                {change: func(*Application) {}},
+		"ssh":                  {change: func(a *Application) { a.Repo = "ssh://git@github.com/o/r.git" }},
+		"values":               {change: func(a *Application) { a.Values = []byte("a: 1\n") }},
+		"no name":              {change: func(a *Application) { a.Name = "" }, want: `the name ""`},
+		"upper case namespace": {change: func(a *Application) { a.DestinationNamespace = "A" }, want: `the destination namespace "A"`},
+		"git protocol":         {change: func(a *Application) { a.Repo = "git://host/r.git" }, want: "Argo CD reads no repository by git://; serve it by http, https or ssh"},
+		"a folder":             {change: func(a *Application) { a.Repo = "/srv/git/r.git" }, want: "is not a URL"},
+		"a token in it":        {change: func(a *Application) { a.Repo = "https://x:secret@github.com/o/r.git" }, want: "holds a password or a token"},
+		"absolute path":        {change: func(a *Application) { a.Path = "/charts" }, want: `the path "/charts" is not one below the repository`},
+		"path that leaves":     {change: func(a *Application) { a.Path = "../charts" }, want: "is not one below"},
+		"path not clean":       {change: func(a *Application) { a.Path = "charts/" }, want: "is not one below"},
+		"no path":              {change: func(a *Application) { a.Path = "" }, want: "is not one below"},
+		"no revision":          {change: func(a *Application) { a.Revision = "" }, want: "give a branch, a tag or a commit"},
+		"values of a list":     {change: func(a *Application) { a.Values = []byte("- a\n") }, want: "the values are not a YAML mapping"},
+		"values not YAML":      {change: func(a *Application) { a.Values = []byte("a: [") }, want: "the values are not a YAML mapping"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := app().defaults()
+			c.change(&a)
+			err := a.Validate()
+			if c.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrApplication) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Error("the error repeats the token")
+			}
+		})
+	}
+}
+
+func TestApplicationObject(t *testing.T) {
+	t.Parallel()
+	a := app()
+	a.Values, a.ServerSide = []byte("# kept\nimage: {tag: a}\n"), true
+	got, err := yaml.Marshal(a.Object().Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/application.golden.yaml", got)
+}
+
+func TestInstallPrepare(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objs, err := manifests.Decode(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, i := range map[string]Install{
+		"core": {},
+		"full": {Namespace: "gitops", Full: true, Reconciliation: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			prepared, err := i.prepare(objs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for _, obj := range prepared {
+				text, err := yaml.Marshal(obj.Object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.WriteString("---\n" + string(text))
+			}
+			golden(t, "testdata/install-"+name+".golden.yaml", []byte(b.String()))
+			if d := i.describe(prepared); d.Version != "v3.5.7" {
+				t.Errorf("version %q", d.Version)
+			}
+		})
+	}
+	if _, err := (Install{}).prepare(objs[2:]); !errors.Is(err, ErrInstall) {
+		t.Errorf("a manifest without the CRD: %v", err)
+	}
+}
+
+func TestWaitValidate(t *testing.T) {
+	t.Parallel()
+	good := Wait{Name: "a", Want: Want{Revision: wantedRevision}, Timeout: time.Second}
+	cases := map[string]struct {
+		change func(*Wait)
+		want   string
+	}{
+		"revision alone":     {change: func(*Wait) {}},
+		"image":              {change: func(w *Wait) { w.Image, w.Digest = wantedImage, wantedDigest }},
+		"short revision":     {change: func(w *Wait) { w.Revision = "9b2e4f6" }, want: "is not a whole commit hash"},
+		"a branch":           {change: func(w *Wait) { w.Revision = "main" }, want: "is not a whole commit hash"},
+		"digest alone":       {change: func(w *Wait) { w.Digest = wantedDigest }, want: "give both or none"},
+		"image alone":        {change: func(w *Wait) { w.Image = wantedImage }, want: "give both or none"},
+		"image with a tag":   {change: func(w *Wait) { w.Image, w.Digest = wantedImage+":1", wantedDigest }, want: "give the name alone"},
+		"digest of no image": {change: func(w *Wait) { w.Image, w.Digest = wantedImage, "sha256:1" }, want: "64 lower-case hex digits"},
+		"no time":            {change: func(w *Wait) { w.Timeout = 0 }, want: "a timeout of 0s"},
+	}
+	for name, c := range cases {
+		w := good
+		c.change(&w)
+		err := w.Validate()
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrWant) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+func TestRefreshed(t *testing.T) {
+	t.Parallel()
+	at := func(version, annotation string) *unstructured.Unstructured {
+		obj := object("argoproj.io/v1alpha1", "Application", "argocd", "a", nil)
+		obj.SetResourceVersion(version)
+		if annotation != "" {
+			obj.SetAnnotations(map[string]string{refreshAnnotation: annotation})
+		}
+		return obj
+	}
+	cases := map[string]struct {
+		app  *unstructured.Unstructured
+		want bool
+	}{
+		"not there":              {nil, false},
+		"before the question":    {at("998", ""), false},
+		"the question itself":    {at("999", "normal"), false},
+		"asked, something else":  {at("1001", "normal"), false},
+		"answered":               {at("1002", ""), true},
+		"no version to compare":  {at("", ""), false},
+		"the version of the ask": {at("999", ""), false},
+	}
+	for name, c := range cases {
+		if got := refreshed(c.app, "999"); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		"charts/nope: app path does not exist": "charts/nope: app path does not exist",
+		"Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: code = Unknown desc = Manifest generation error (cached): failed to execute helm template command: failed to get command args to log: `helm template . --set a=`x` --include-crds` failed exit status 1: Error: values don't meet the specifications of the schema(s) in the following chart(s):\nbackstage:\n- at '/image': missing property 'tag'\n": "values don't meet the specifications of the schema(s) in the following chart(s): backstage: - at '/image': missing property 'tag'",
+		"one or more objects failed to apply, reason: namespaces \"x\" not found (retried 5 times).": "namespaces \"x\" not found (retried 5 times)",
+		"": "",
+	} {
+		if got := explain(message); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+// TestTree is the tree of the scenario in which a new pod cannot pull its image.
+func TestTree(t *testing.T) {
+	t.Parallel()
+	_, o := observed(t, "testdata/judge/image-broken-once.yaml")
+	objs := append(o.Workloads, o.ReplicaSets...)
+	for _, pod := range o.Pods {
+		objs = append(objs, asUnstructured(t, pod))
+	}
+	got, err := yaml.Marshal(tree(o.Application, objs, o.Events, o.Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/tree.golden.yaml", got)
+}
+
+func asUnstructured(t *testing.T, pod corev1.Pod) *unstructured.Unstructured {
+	t.Helper()
+	pod.APIVersion, pod.Kind = "v1", "Pod"
+	text, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objs, err := manifests.Decode(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(kube.As[corev1.Pod](objs)); n != 1 {
+		t.Fatalf("%d pods", n)
+	}
+	return objs[0]
+}

@@ -20,7 +20,7 @@ const module = "github.com/backstage-gitops/backstage-gitops/ci/"
 var allowed = map[string][]string{
 	"bump":      {"imageref"},
 	"chart":     {},
-	"cluster":   {"health", "kube"},
+	"cluster":   {"health", "kube", "manifests"},
 	"commit":    {"bump", "git", "imageref"},
 	"git":       {},
 	"gitserver": {"git"},

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/kind/pkg/cluster/constants"
@@ -24,8 +27,7 @@ import (
 
 	"github.com/backstage-gitops/backstage-gitops/ci/health"
 	"github.com/backstage-gitops/backstage-gitops/ci/kube"
-
-	corev1 "k8s.io/api/core/v1"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
 // Sentinel errors of this package.
@@ -138,9 +140,19 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	if err != nil {
 		return nil, nil, err
 	}
+	client, err := connectTo(kubeconfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(o.CNI) > 0 {
+		steps.start("pod network")
+		if err := installCNI(ctx, client, all, o); err != nil {
+			return nil, nil, fmt.Errorf("pod network: %w", err)
+		}
+	}
 	if o.Wait > 0 {
 		steps.start("nodes ready")
-		if err := waitReady(ctx, kubeconfig, len(all), o.Wait); err != nil {
+		if err := waitReady(ctx, client, len(all), o.Wait); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -167,23 +179,29 @@ func ensureImage(ctx context.Context, image string) error {
 	if run(ctx, "docker", "image", "inspect", "--format", "{{.Id}}", image) == nil {
 		return nil
 	}
-	var err error
-	for attempt := range 3 {
-		if err = run(ctx, "docker", "pull", "--quiet", image); err == nil {
+	for attempt := 1; ; attempt++ {
+		err := run(ctx, "docker", "pull", "--quiet", image)
+		switch {
+		case err == nil:
 			return nil
-		}
-		if !health.Transient(err.Error()) {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !health.Transient(err.Error()):
 			return fmt.Errorf("%w %s in its registry; choose another Kubernetes version: %w", ErrImage, image, err)
+		case attempt == pulls:
+			return fmt.Errorf("%w: the registry of %s does not answer: %w", ErrImage, image, err)
 		}
-		slog.Warn("the node image's registry does not answer", "image", image, "attempt", attempt+1, "error", err)
+		slog.Warn("the node image's registry does not answer", "image", image, "attempt", attempt, "error", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Duration(attempt+1) * time.Second):
+		case <-time.After(time.Duration(attempt) * time.Second):
 		}
 	}
-	return fmt.Errorf("%w: the registry of %s does not answer: %w", ErrImage, image, err)
 }
+
+// pulls is how often to try a registry that does not answer.
+const pulls = 3
 
 // run is one docker command; its error is what the command said last.
 func run(ctx context.Context, name string, args ...string) error {
@@ -247,18 +265,53 @@ func pointAt(kubeconfig, server string) ([]byte, error) {
 	return clientcmd.Write(*config)
 }
 
-// waitReady watches until every node is ready.
-func waitReady(ctx context.Context, kubeconfig []byte, count int, limit time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNotReady)
-	defer cancel()
+func connectTo(kubeconfig []byte) (*kube.Client, error) {
 	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	if err != nil {
-		return fmt.Errorf("kind's kubeconfig: %w", err)
+		return nil, fmt.Errorf("kind's kubeconfig: %w", err)
 	}
-	client, err := kube.New(config)
+	return kube.New(config)
+}
+
+// installCNI puts a pod network in the place of the node image's own.
+func installCNI(ctx context.Context, client *kube.Client, all []nodes.Node, o Options) error {
+	for _, n := range all {
+		// An image may bring a configuration, and then its nodes are ready, and pods start, before any manifest.
+		if err := n.Command("find", cniDir, "-mindepth", "1", "-delete").Run(); err != nil {
+			return explain(err)
+		}
+	}
+	applied, err := manifests.Apply(ctx, client, o.CNI, manifests.Options{PullPolicy: corev1.PullIfNotPresent})
 	if err != nil {
 		return err
 	}
+	limit, cancel := context.WithTimeoutCause(ctx, cmp.Or(o.Wait, time.Minute), ErrNotReady)
+	defer cancel()
+	if err := manifests.Wait(limit, client, applied); err != nil {
+		return err
+	}
+	// Those pods have addresses that nobody routes to.
+	pods, err := client.Core.Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return kube.Unreachable(err)
+	}
+	for _, pod := range strays(pods.Items) {
+		if err := client.Core.Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return kube.Unreachable(err)
+		}
+	}
+	return nil
+}
+
+// strays are the pods that got an address of the pod network.
+func strays(pods []corev1.Pod) []corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return p.Spec.HostNetwork || p.Status.PodIP == "" })
+}
+
+// waitReady watches until every node is ready.
+func waitReady(ctx context.Context, client *kube.Client, count int, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNotReady)
+	defer cancel()
 	scope := kube.Scope{Resource: kube.Nodes}
 	o, err := client.Observe(ctx, scope)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kind/pkg/exec"
 	"sigs.k8s.io/yaml"
 )
@@ -88,6 +89,7 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{
 		"one":     valid(),
+		"cni":     {Name: "e2e", Image: "kindest/node:v1.37.2", Workers: 1, CNI: []*unstructured.Unstructured{{}}},
 		"workers": {Name: "e2e", Image: "kindest/node:v1.37.2", Workers: 2, PodSubnet: "10.10.0.0/16", Ports: []Port{{8000, 30800}, {8080, 80}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,6 +212,18 @@ func TestUnready(t *testing.T) {
 		if got := unready(c.nodes, 2); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+func TestStrays(t *testing.T) {
+	t.Parallel()
+	got := strays([]corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{Name: "etcd"}, Spec: corev1.PodSpec{HostNetwork: true}, Status: corev1.PodStatus{PodIP: "10.202.0.2"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "waits"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "coredns"}, Status: corev1.PodStatus{PodIP: "10.244.0.2"}},
+	})
+	if len(got) != 1 || got[0].Name != "coredns" {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/health"
@@ -87,12 +86,7 @@ func (l *Logs) fromAPI(ctx context.Context, kubeconfig func(string, bool) (strin
 	if err != nil {
 		return err
 	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(pointed)
-	if err != nil {
-		return err
-	}
-	config.Timeout = 10 * time.Second
-	client, err := kube.New(config)
+	client, err := connectTo(pointed)
 	if err != nil {
 		return err
 	}

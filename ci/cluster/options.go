@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 )
 
@@ -31,6 +32,9 @@ type Options struct {
 	Ports []Port
 	// PodSubnet is the range of the pods' addresses, as CIDR. Empty: kind's.
 	PodSubnet string
+	// CNI are the manifests of a pod network, in place of the node image's own. That of an image without kindnet may
+	// know a single node only. Their range must be that of the pods: kind's is 10.244.0.0/16.
+	CNI []*unstructured.Unstructured
 	// Wait is how long all nodes may take to be ready, 0 not to wait.
 	Wait time.Duration
 	// Server is the name under which the Docker daemon's host, and so the API server, is reached.
@@ -128,6 +132,8 @@ func (o Options) config() *v1alpha4.Cluster {
 			APIServerAddress: "0.0.0.0",
 			APIServerPort:    apiPort,
 			PodSubnet:        o.PodSubnet,
+			// The node image's own, whatever it is, unless there is another.
+			DisableDefaultCNI: len(o.CNI) > 0,
 		},
 		KubeadmConfigPatches:    []string{kubeletPatch},
 		ContainerdConfigPatches: containerdPatches,
@@ -171,6 +177,7 @@ var containerdPatches = []string{`version = 2
 const (
 	certsDir  = "/etc/containerd/certs.d"
 	hostsFile = certsDir + "/_default/hosts.toml"
+	cniDir    = "/etc/cni/net.d"
 )
 
 // hosts is the hosts.toml that sends every pull of a node to the mirror, and to nothing else.

@@ -161,10 +161,52 @@ func Apply(ctx context.Context, c *kube.Client, objs []*unstructured.Unstructure
 			if err := Wait(ctx, c, crds); err != nil {
 				return nil, err
 			}
-			c.Mapper.Reset()
+			if err := served(ctx, c, crds); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return applied, nil
+}
+
+// served returns when the API server tells of the kinds of CRDs. It does so some time after they are established.
+func served(ctx context.Context, c *kube.Client, crds []*unstructured.Unstructured) error {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		c.Mapper.Reset()
+		var err error
+		for _, kind := range kinds(crds) {
+			if _, err = c.Mapping(kind); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %w", names(crds), context.Cause(ctx), err)
+		case <-again.C:
+		}
+	}
+}
+
+// kinds are those that CRDs define and serve.
+func kinds(crds []*unstructured.Unstructured) []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, crd := range crds {
+		group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		for _, v := range versions {
+			if m, ok := v.(map[string]any); ok && m["served"] == true {
+				version, _ := m["name"].(string)
+				all = append(all, schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
+			}
+		}
+	}
+	return all
 }
 
 func apply(ctx context.Context, c *kube.Client, obj *unstructured.Unstructured, o Options) (*unstructured.Unstructured, error) {

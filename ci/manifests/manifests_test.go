@@ -120,6 +120,18 @@ func TestStages(t *testing.T) {
 	}
 }
 
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	crds := decode(t, `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: as.example.com}
+spec: {group: example.com, names: {kind: A}, versions: [{name: v1, served: true}, {name: v1beta1, served: false}]}
+`)
+	if got := kinds(crds); len(got) != 1 || got[0].String() != "example.com/v1, Kind=A" {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	const (

@@ -122,6 +122,13 @@ func (o *operationState) message() string {
 	return o.Message
 }
 
+// stuck says of a running operation that it waits to be tried again, or for something to get healthy that may never do
+// so: a newer commit may be what heals it, and Argo CD begins no other operation meanwhile. One that applies objects or
+// runs hooks is at work.
+func (o *operationState) stuck() bool {
+	return o.FinishedAt != nil || strings.HasPrefix(o.Message, "waiting for healthy state of ")
+}
+
 // reason says why an operation failed: what failed of it, else what it says of itself.
 func (o *operationState) reason() string {
 	if o.SyncResult != nil {

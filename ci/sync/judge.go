@@ -247,8 +247,7 @@ func (j *judgement) operation() bool {
 	op := j.app.Status.OperationState
 	if op == nil || op.revision() != j.want.Revision {
 		if op != nil && op.Phase == phaseRunning && j.app.Status.Sync.Status != synced {
-			// It may wait for something that will never be healthy, and this commit may be what heals it.
-			j.v.Terminate = true
+			j.v.Terminate = op.stuck()
 			j.wait(fmt.Sprintf("an operation for %s is in the way: %s", short(op.revision()), sentence(op.Message)))
 			return true
 		}

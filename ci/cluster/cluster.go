@@ -15,8 +15,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/kind/pkg/cluster/constants"
@@ -146,7 +144,7 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	}
 	if len(o.CNI) > 0 {
 		steps.start("pod network")
-		if err := installCNI(ctx, client, all, o); err != nil {
+		if err := installCNI(ctx, client, o); err != nil {
 			return nil, nil, fmt.Errorf("pod network: %w", err)
 		}
 	}
@@ -273,39 +271,15 @@ func connectTo(kubeconfig []byte) (*kube.Client, error) {
 	return kube.New(config)
 }
 
-// installCNI puts a pod network in the place of the node image's own.
-func installCNI(ctx context.Context, client *kube.Client, all []nodes.Node, o Options) error {
-	for _, n := range all {
-		// An image may bring a configuration, and then its nodes are ready, and pods start, before any manifest.
-		if err := n.Command("find", cniDir, "-mindepth", "1", "-delete").Run(); err != nil {
-			return explain(err)
-		}
-	}
+// installCNI installs a pod network.
+func installCNI(ctx context.Context, client *kube.Client, o Options) error {
 	applied, err := manifests.Apply(ctx, client, o.CNI, manifests.Options{PullPolicy: corev1.PullIfNotPresent})
 	if err != nil {
 		return err
 	}
-	limit, cancel := context.WithTimeoutCause(ctx, cmp.Or(o.Wait, time.Minute), ErrNotReady)
+	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(o.Wait, time.Minute), ErrNotReady)
 	defer cancel()
-	if err := manifests.Wait(limit, client, applied); err != nil {
-		return err
-	}
-	// Those pods have addresses that nobody routes to.
-	pods, err := client.Core.Pods("").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return kube.Unreachable(err)
-	}
-	for _, pod := range strays(pods.Items) {
-		if err := client.Core.Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return kube.Unreachable(err)
-		}
-	}
-	return nil
-}
-
-// strays are the pods that got an address of the pod network.
-func strays(pods []corev1.Pod) []corev1.Pod {
-	return slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return p.Spec.HostNetwork || p.Status.PodIP == "" })
+	return manifests.Wait(ctx, client, applied)
 }
 
 // waitReady watches until every node is ready.

@@ -215,18 +215,6 @@ func TestUnready(t *testing.T) {
 	}
 }
 
-func TestStrays(t *testing.T) {
-	t.Parallel()
-	got := strays([]corev1.Pod{
-		{ObjectMeta: metav1.ObjectMeta{Name: "etcd"}, Spec: corev1.PodSpec{HostNetwork: true}, Status: corev1.PodStatus{PodIP: "10.202.0.2"}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "waits"}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "coredns"}, Status: corev1.PodStatus{PodIP: "10.244.0.2"}},
-	})
-	if len(got) != 1 || got[0].Name != "coredns" {
-		t.Errorf("got %v", got)
-	}
-}
-
 func TestEventTable(t *testing.T) {
 	t.Parallel()
 	at := metav1.NewTime(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))

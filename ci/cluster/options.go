@@ -148,6 +148,13 @@ func (o Options) config() *v1alpha4.Cluster {
 	for range o.Workers {
 		c.Nodes = append(c.Nodes, v1alpha4.Node{Role: v1alpha4.WorkerRole, Image: o.Image})
 	}
+	if len(o.CNI) > 0 {
+		for i := range c.Nodes {
+			// An image may bring a configuration, and then pods start on it before there is another. A folder of the
+			// daemon's host hides it; docker makes the folder.
+			c.Nodes[i].ExtraMounts = []v1alpha4.Mount{{HostPath: fmt.Sprintf("%s/%s-%d", cniHostDir, o.Name, i), ContainerPath: cniDir}}
+		}
+	}
 	v1alpha4.SetDefaultsCluster(c)
 	return c
 }
@@ -178,6 +185,8 @@ const (
 	certsDir  = "/etc/containerd/certs.d"
 	hostsFile = certsDir + "/_default/hosts.toml"
 	cniDir    = "/etc/cni/net.d"
+
+	cniHostDir = "/var/lib/gitops-cni"
 )
 
 // hosts is the hosts.toml that sends every pull of a node to the mirror, and to nothing else.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +32,44 @@ type Client struct {
 	Core corev1client.CoreV1Interface
 	// Mapper knows the cluster's kinds. Reset it after a CRD was added.
 	Mapper meta.ResettableRESTMapper
+
+	network *network
+}
+
+// network remembers how the last request went: a watch that is refused a connection begins anew and tells nobody.
+type network struct {
+	mu  sync.Mutex
+	err error
+}
+
+// recorder is a transport that tells network of its requests.
+type recorder struct {
+	http.RoundTripper
+	*network
+}
+
+// RoundTrip is one request.
+func (n recorder) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := n.RoundTripper.RoundTrip(r)
+	if err != nil && r.Context().Err() != nil {
+		return response, err // It was given up, which says nothing of the network.
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.err = nil
+	if err != nil {
+		n.err = &url.Error{Op: r.Method, URL: r.URL.String(), Err: err}
+	}
+	return response, err
+}
+
+func (n *network) last() error {
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
 }
 
 // Connect makes a client from a kubeconfig file. It asks the cluster nothing yet.
@@ -52,6 +92,8 @@ func New(config *rest.Config) (*Client, error) {
 	config.UserAgent = "gitops"
 	// Warnings of the API server (deprecated fields in others' manifests) are for the authors of these.
 	config.WarningHandler = rest.NoWarnings{}
+	n := &network{}
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return recorder{RoundTripper: rt, network: n} })
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
@@ -68,6 +110,7 @@ func New(config *rest.Config) (*Client, error) {
 	return &Client{
 		Dynamic: d,
 		Core:    core,
+		network: n,
 		Mapper:  restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(served)),
 	}, nil
 }

@@ -31,6 +31,7 @@ type Observer struct {
 	stores  map[Scope]cache.Store
 	changed chan struct{}
 	stop    func()
+	network *network
 
 	mu  sync.Mutex
 	err error
@@ -39,7 +40,7 @@ type Observer struct {
 // Observe starts to watch, and returns when everything was listed once. Stop ends it.
 func (c *Client) Observe(ctx context.Context, scopes ...Scope) (*Observer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	o := &Observer{stores: map[Scope]cache.Store{}, changed: make(chan struct{}, 1)}
+	o := &Observer{stores: map[Scope]cache.Store{}, changed: make(chan struct{}, 1), network: c.network}
 	var running sync.WaitGroup
 	o.stop = func() { cancel(); running.Wait() }
 	var synced []cache.InformerSynced
@@ -115,11 +116,14 @@ func (o *Observer) Stop() { o.stop() }
 // Changed gets a value when something changed since the last one was taken.
 func (o *Observer) Changed() <-chan struct{} { return o.changed }
 
-// Err is the last error of a watch, nil when something was received since.
+// Err is why nothing is received: the last error of a watch or of the network, nil when all went well since.
 func (o *Observer) Err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.err
+	if o.err != nil {
+		return o.err
+	}
+	return o.network.last()
 }
 
 // List gives copies of the objects of a scope.

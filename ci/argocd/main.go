@@ -1,0 +1,196 @@
+// Install Argo CD in a cluster and wait for what it does.
+//
+// A sync is waited for by watching, for one exact revision and by digest for
+// what really runs; it fails as soon as failure is certain, with the reason
+// from the cluster.
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"dagger/argocd/internal/dagger"
+)
+
+// Argocd is Argo CD in one cluster.
+type Argocd struct {
+	// +private
+	Program *dagger.File
+	// +private
+	Kubeconfig *dagger.File
+	// +private
+	Cluster *dagger.Service
+}
+
+// Argo CD in a cluster.
+func New(
+	// How to reach the cluster's API server.
+	kubeconfig *dagger.File,
+
+	// The service that the API server listens in; the kubeconfig names it
+	// `docker`. Leave it out for a cluster that can be reached as it is.
+	//
+	// +optional
+	cluster *dagger.Service,
+
+	// The helper program `gitops`; default: compiled from the sources.
+	//
+	// +optional
+	program *dagger.File,
+
+	// Sources of the helper program: those that this module came with.
+	//
+	// +defaultPath="/"
+	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
+	source *dagger.Directory,
+) *Argocd {
+	if program == nil {
+		program = goContainer().
+			WithEnvVariable("CGO_ENABLED", "0").
+			WithEnvVariable("GOFLAGS", "-buildvcs=false").
+			WithWorkdir("/src").
+			WithDirectory(".", source).
+			WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
+			File("/gitops")
+	}
+	return &Argocd{Program: program, Kubeconfig: kubeconfig, Cluster: cluster}
+}
+
+func goContainer() *dagger.Container {
+	return dag.Container().
+		From(goImage).
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
+		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild"))
+}
+
+// gitops runs the helper program on the cluster.
+func (a *Argocd) gitops(ctx context.Context, with func(*dagger.Container) *dagger.Container, args ...string) (dagger.JSON, error) {
+	ctr := dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", a.Program).
+		WithFile("/kubeconfig", a.Kubeconfig).
+		// What is done here is done to the cluster: never answered from cache.
+		WithEnvVariable("ARGOCD_RUN", time.Now().Format(time.RFC3339Nano))
+	if a.Cluster != nil {
+		ctr = ctr.WithServiceBinding("docker", a.Cluster)
+	}
+	if with != nil {
+		ctr = with(ctr)
+	}
+	ran := ctr.WithExec(append([]string{"gitops", "argocd", args[0], "--kubeconfig", "/kubeconfig"}, args[1:]...),
+		dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	code, err := ran.ExitCode(ctx)
+	if err != nil {
+		return "", fmt.Errorf("gitops argocd %s: %w", args[0], err)
+	}
+	if code != 0 {
+		stderr, err := ran.Stderr(ctx)
+		if err != nil {
+			return "", fmt.Errorf("gitops argocd %s: %w", args[0], err)
+		}
+		_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
+		return "", fmt.Errorf("%s", strings.TrimSpace(last))
+	}
+	out, err := ran.Stdout(ctx)
+	return dagger.JSON(out), err
+}
+
+// Show the manifests that an installation applies.
+func (a *Argocd) Manifests(
+	// With API server and UI, instead of the headless minimum.
+	//
+	// +optional
+	full bool,
+) *dagger.File {
+	name := "core-install.yaml"
+	if full {
+		name = "install.yaml"
+	}
+	return goContainer().
+		WithExec([]string{"go", "mod", "download", argocdModule}).
+		// Out of the cache volume: a mounted one is not part of the result.
+		WithExec([]string{"cp", "/go/pkg/mod/" + argocdModule + "/manifests/" + name, "/" + name}).
+		File("/" + name)
+}
+
+// Install Argo CD and wait until it is ready.
+//
+// +cache="never"
+func (a *Argocd) Install(ctx context.Context,
+	// With API server and UI, instead of the headless minimum: application
+	// controller, repo-server and Redis.
+	//
+	// +optional
+	full bool,
+) (dagger.JSON, error) {
+	args := []string{"install", "--manifest", "/install.yaml"}
+	if full {
+		args = append(args, "--full")
+	}
+	return a.gitops(ctx, func(c *dagger.Container) *dagger.Container {
+		return c.WithFile("/install.yaml", a.Manifests(full))
+	}, args...)
+}
+
+// Have Argo CD deploy a chart: synced on its own, healed and pruned.
+//
+// +cache="never"
+func (a *Argocd) Application(ctx context.Context,
+	// Name of the Application.
+	name string,
+
+	// URL of the Git repository, as Argo CD's repo-server reaches it.
+	repo string,
+
+	// Path of the chart in the repository.
+	path string,
+
+	// Branch, tag or commit to follow.
+	revision string,
+
+	// Namespace to deploy to; made where it is not there.
+	namespace string,
+
+	// Values for the chart, above its own.
+	//
+	// +optional
+	values *dagger.File,
+) (dagger.JSON, error) {
+	args := []string{"application", "--name", name, "--repo", repo, "--path", path, "--revision", revision, "--destination-namespace", namespace}
+	if values == nil {
+		return a.gitops(ctx, nil, args...)
+	}
+	return a.gitops(ctx, func(c *dagger.Container) *dagger.Container {
+		return c.WithFile("/values.yaml", values)
+	}, append(args, "--values", "/values.yaml")...)
+}
+
+// Wait until an Application is synced to one exact revision and healthy, and
+// its pods run one exact image.
+//
+// +cache="never"
+func (a *Argocd) Sync(ctx context.Context,
+	// Name of the Application.
+	name string,
+
+	// Full SHA of the commit.
+	revision string,
+
+	// Digest of the image that the pods must run, sha256:…
+	//
+	// +optional
+	digest string,
+
+	// How long to wait, such as 3m.
+	//
+	// +default="3m"
+	timeout string,
+) (dagger.JSON, error) {
+	args := []string{"sync", "--name", name, "--revision", revision, "--timeout", timeout}
+	if digest != "" {
+		args = append(args, "--digest", digest)
+	}
+	return a.gitops(ctx, nil, args...)
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"dagger/kind/internal/dagger"
+)
+
+// docker is a Docker daemon for the nodes of one cluster. Its storage is a
+// private volume: a second daemon beside it gets another one, a later one finds
+// the node image there.
+func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *dagger.Service {
+	daemon := dag.Container().
+		From(dockerImage).
+		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker"), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
+		WithServiceBinding("registry", registry).
+		// One daemon for each cluster that is made, though it be of the same name.
+		WithEnvVariable("KIND_CLUSTER", name+" "+time.Now().Format(time.RFC3339Nano)).
+		WithExposedPort(2375)
+	for _, p := range ports {
+		host, _, _ := strings.Cut(p, ":")
+		if port, err := strconv.Atoi(host); err == nil {
+			// Open only once there is a cluster.
+			daemon = daemon.WithExposedPort(port, dagger.ContainerWithExposedPortOpts{ExperimentalSkipHealthcheck: true})
+		}
+	}
+	daemon = daemon.WithExposedPort(6443, dagger.ContainerWithExposedPortOpts{ExperimentalSkipHealthcheck: true})
+	return daemon.AsService(dagger.ContainerAsServiceOpts{
+		Args: []string{
+			"dockerd-entrypoint.sh", "--host=tcp://0.0.0.0:2375", "--tls=false",
+			// The node image comes from the same registry as all others.
+			"--registry-mirror=http://registry:5000",
+			// Away from the defaults, which the engine's own network may use.
+			"--bip=172.31.255.1/24", "--default-address-pool=base=172.30.0.0/16,size=24",
+		},
+		InsecureRootCapabilities: true,
+	})
+}
+
+// tools is where kind runs: the helper program and the docker client, with the
+// daemon and the registry in reach.
+func (k *Kind) tools(docker, registry *dagger.Service) *dagger.Container {
+	return dag.Container().
+		From(dockerImage).
+		WithFile("/usr/local/bin/gitops", k.Program).
+		WithServiceBinding("docker", docker).
+		WithServiceBinding("registry", registry).
+		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
+		// What is done here is done to the cluster: never answered from cache.
+		WithEnvVariable("KIND_RUN", time.Now().Format(time.RFC3339Nano))
+}
+
+// mirror puts images into a registry, under their own paths. What is there
+// already is not sent again.
+func mirror(ctx context.Context, registry *dagger.Service, images ...string) error {
+	registry, err := registry.Start(ctx)
+	if err != nil {
+		return fmt.Errorf("start the registry: %w", err)
+	}
+	errs := make([]error, len(images))
+	var all sync.WaitGroup
+	for i, image := range images {
+		all.Go(func() {
+			_, path, _ := strings.Cut(image, "/")
+			// The engine speaks plain HTTP to localhost alone.
+			_, errs[i] = dag.Container().From(image).
+				Publish(ctx, "localhost:5000/"+path, dagger.ContainerPublishOpts{RegistryService: registry})
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("mirror %s: %w", images[i], err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+// Make Kubernetes clusters with kind, in a Docker daemon inside the engine.
+//
+// The host's Docker socket is never used, and a cluster is gone when the
+// session ends, however it ends. All images come from one registry, a service,
+// so a cluster needs nothing from outside the session.
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"dagger/kind/internal/dagger"
+)
+
+// Kind makes clusters.
+type Kind struct {
+	// +private
+	Program *dagger.File
+}
+
+// Clusters made with kind.
+func New(
+	// The helper program `gitops`; default: compiled from the sources.
+	//
+	// +optional
+	program *dagger.File,
+
+	// Sources of the helper program: those that this module came with.
+	//
+	// +defaultPath="/"
+	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
+	source *dagger.Directory,
+) *Kind {
+	if program == nil {
+		program = compile(source)
+	}
+	return &Kind{Program: program}
+}
+
+// compile compiles the helper program, static: it runs in any image.
+func compile(source *dagger.Directory) *dagger.File {
+	return dag.Container().
+		From(goImage).
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
+		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild")).
+		WithEnvVariable("CGO_ENABLED", "0").
+		WithEnvVariable("GOFLAGS", "-buildvcs=false").
+		WithWorkdir("/src").
+		WithDirectory(".", source).
+		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
+		File("/gitops")
+}
+
+// Cluster is a running cluster.
+type Cluster struct {
+	// Name of the cluster.
+	Name string
+
+	// Version of Kubernetes, such as v1.37.2.
+	Version string
+
+	// How to reach the API server from a container in which the Docker daemon
+	// is bound as `docker`.
+	Kubeconfig *dagger.File
+
+	// What `gitops cluster create` printed: nodes, and the time of each step.
+	Facts dagger.JSON
+
+	// The Docker daemon the nodes run in. The API server listens on its port
+	// 6443, NodePorts on those that were asked for.
+	Docker *dagger.Service
+
+	// +private
+	Tools *dagger.Container
+}
+
+// Make a cluster and wait until it is ready.
+//
+// +cache="never"
+func (k *Kind) Cluster(ctx context.Context,
+	// Name of the cluster; clusters with different names do not meet.
+	//
+	// +default="kind"
+	name string,
+
+	// Version of Kubernetes, one that the image kindest/node has.
+	//
+	// +default="v1.37.2"
+	version string,
+
+	// Nodes beside the control plane, 0 to 9. With none the control plane runs
+	// the pods.
+	//
+	// +default=0
+	workers int,
+
+	// Registry to pull every image from, on port 5000, speaking plain HTTP. No
+	// other registry is asked. It must have kindest/node; default: one with
+	// just that.
+	//
+	// +optional
+	registry *dagger.Service,
+
+	// Ports of the nodes to open on the Docker daemon, HOST:NODE such as
+	// 8000:30800.
+	//
+	// +optional
+	ports []string,
+) (*Cluster, error) {
+	if registry == nil {
+		registry = k.Registry()
+	}
+	image := nodeImage + ":" + version
+	if err := mirror(ctx, registry, image); err != nil {
+		return nil, fmt.Errorf("node image of Kubernetes %s: %w", version, err)
+	}
+	docker, err := k.docker(name, registry, ports).Start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start the Docker daemon: %w", err)
+	}
+	tools := k.tools(docker, registry)
+	args := []string{"gitops", "cluster", "create", "--name", name, "--image", image, "--workers", strconv.Itoa(workers),
+		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
+	for _, p := range ports {
+		args = append(args, "--port", p)
+	}
+	created := tools.WithExec(args)
+	facts, err := created.Stdout(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create the cluster %s: %w", name, err)
+	}
+	return &Cluster{
+		Name:       name,
+		Version:    version,
+		Kubeconfig: created.File("/kubeconfig"),
+		Facts:      dagger.JSON(facts),
+		Docker:     docker,
+		Tools:      tools,
+	}, nil
+}
+
+// Serve a registry on port 5000 that keeps its images from one session to the
+// next.
+func (k *Kind) Registry() *dagger.Service {
+	return dag.Container().
+		From(registryImage).
+		WithMountedCache("/var/lib/registry", dag.CacheVolume("kind-registry")).
+		WithExposedPort(5000).
+		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+}
+
+// Put images into a registry for clusters to pull, each under its own path:
+// quay.io/argoproj/argocd:v3 becomes argoproj/argocd:v3. The engine fetches
+// them, with its credentials, mirrors and cache.
+//
+// +cache="never"
+func (k *Kind) Mirror(ctx context.Context,
+	// Registry on port 5000, speaking plain HTTP.
+	registry *dagger.Service,
+
+	// References of images.
+	images []string,
+) error {
+	return mirror(ctx, registry, images...)
+}

@@ -33,6 +33,7 @@ type Client struct {
 	// Mapper knows the cluster's kinds. Reset it after a CRD was added.
 	Mapper meta.ResettableRESTMapper
 
+	config  *rest.Config
 	network *network
 }
 
@@ -110,6 +111,7 @@ func New(config *rest.Config) (*Client, error) {
 	return &Client{
 		Dynamic: d,
 		Core:    core,
+		config:  config,
 		network: n,
 		Mapper:  restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(served)),
 	}, nil

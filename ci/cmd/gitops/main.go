@@ -105,6 +105,7 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newCluster(),
 		newManifests(),
 		newArgoCD(),
+		newProve(),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root

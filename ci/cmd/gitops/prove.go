@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/proof"
+)
+
+func newProve() *cobra.Command {
+	var (
+		s          proof.Session
+		kubeconfig string
+	)
+	cmd := &cobra.Command{
+		Use:   "prove",
+		Short: "Show that Argo CD runs a commit, by digest, and that people can use it.",
+		Long: `Show in a throw-away cluster, step by step, that Argo CD runs exactly one commit with exactly one image;
+that app and API answer through Service, Ingress and NodePort, and in a real browser; that the pod may do
+no more than it must; and that the next commits reload, roll out, prune and heal.
+
+Its commits go to the branch of --git. The proof is written to --out as proof.json, with the portal's
+picture, also where a step failed: the exit code is 1 then.`,
+		Example: `  gitops prove --kubeconfig kubeconfig --git http://git:8080/backstage-gitops.git --revision $(git rev-parse HEAD) \
+    --image docker.io/user/backstage-gitops --digest sha256:… --ingress http://docker:8080 --node-port http://docker:8000 \
+    --browser http://browser:9222 --out proof`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := kube.Connect(kubeconfig)
+			if err != nil {
+				return err
+			}
+			s.Client = client
+			if err := os.MkdirAll(s.Out, 0o755); err != nil {
+				return fmt.Errorf("the folder of the proof: %w", err)
+			}
+			proven, failure := s.Run(cmd.Context())
+			text, err := json.MarshalIndent(proven, "", "  ")
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(s.Out, "proof.json"), append(text, '\n'), 0o644); err != nil {
+				return fmt.Errorf("write the proof: %w", err)
+			}
+			if failure != nil {
+				return failure
+			}
+			return printJSON(cmd.OutOrStdout(), proven)
+		},
+	}
+	kubeconfigFlag(cmd, &kubeconfig)
+	cmd.Flags().StringVar(&s.Git, "git", "", "the repository, as this program reaches it; pods reach it through a Service that is made")
+	cmd.Flags().StringVar(&s.Branch, "branch", "main", "the branch whose tip is the revision")
+	cmd.Flags().StringVar(&s.Revision, "revision", "", "the commit, its whole hash")
+	cmd.Flags().StringVar(&s.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&s.Image, "image", "", "the image's name as the chart has it, without tag")
+	cmd.Flags().StringVar(&s.Digest, "digest", "", "the image's digest, sha256:…")
+	cmd.Flags().StringVar(&s.Ingress, "ingress", "http://docker:8080", "the address of the nodes' port 30080, the ingress controller's")
+	cmd.Flags().StringVar(&s.NodePort, "node-port", "http://docker:8000", "the address of the nodes' port 30800, the app's")
+	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
+	cmd.Flags().StringVar(&s.Out, "out", "proof", "the folder to write the proof to")
+	cmd.Flags().DurationVar(&s.Timeout, "timeout", 3*time.Minute, "how long one sync may take")
+	required(cmd, "kubeconfig", "git", "revision", "image", "digest")
+	return cmd
+}

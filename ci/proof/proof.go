@@ -1,0 +1,159 @@
+// Package proof shows that Argo CD really runs a release: that from exactly one commit exactly one image runs, that
+// people reach it, that it may do no more than it must, and that the next commit changes it without a failed request.
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
+)
+
+// Release is what is proven.
+type Release struct {
+	// Revision is the commit, Branch the one it is the tip of.
+	Revision string `json:"revision"`
+	Branch   string `json:"branch"`
+	// Image is the image's name as the chart has it, Digest its identity.
+	Image  string `json:"image"`
+	Digest string `json:"digest"`
+	// Chart is the chart's folder in the repository.
+	Chart string `json:"chart"`
+}
+
+// Session is the cluster and the services around it.
+type Session struct {
+	Release
+	// Client is the cluster, with Argo CD in it.
+	Client *kube.Client
+	// Git is the repository's address for this program, http://HOST:PORT/NAME.git. Pods reach it through a Service.
+	Git string
+	// Ingress is the portal's address through the ingress controller, NodePort that of the app on a node.
+	Ingress, NodePort string
+	// Browser is the address of the browser's DevTools, such as http://browser:9222.
+	Browser string
+	// Out is the folder for what a proof leaves: the screenshot.
+	Out string
+	// Timeout is how long one sync may take.
+	Timeout time.Duration
+
+	// gitInCluster is the Git service as pods reach it, repo the repository there.
+	gitInCluster, repo string
+	repository         *repository
+	token              string
+}
+
+// Names of the proof in the cluster.
+const (
+	application = "backstage"
+	namespace   = "backstage-system"
+	selector    = "app.kubernetes.io/instance=" + application
+)
+
+// Step is one thing that is shown.
+type Step struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+	// Shown is what was seen, one sentence.
+	Shown string `json:"shown,omitempty"`
+	// Error is why it could not be shown.
+	Error string `json:"error,omitempty"`
+}
+
+// Proof is what was shown, up to the first step that failed.
+type Proof struct {
+	Release
+	// Proven says that every step was shown.
+	Proven bool   `json:"proven"`
+	Steps  []Step `json:"steps"`
+	// Screenshot is the file of the portal's picture in the folder of the proof.
+	Screenshot string `json:"screenshot,omitempty"`
+	// Status is the Application at the end, with its resource tree.
+	Status  *sync.Status `json:"status,omitempty"`
+	Seconds float64      `json:"seconds"`
+}
+
+type step struct {
+	name string
+	// run returns what was seen.
+	run func(context.Context) (string, error)
+}
+
+// Run shows everything, in an order in which each step finds what it needs. The proof is also there, unfinished, where
+// a step failed.
+func (s *Session) Run(ctx context.Context) (*Proof, error) {
+	steps := []step{
+		{"the repository is served inside the cluster", s.serveGit},
+		{"the ingress controller runs", s.startIngress},
+		{"Argo CD runs the revision, by digest", s.syncRelease},
+		{"all probes are green", s.probes},
+		{"both ports answer through the Service", s.service},
+		{"app and API answer through the Ingress", s.ingress},
+		{"the app answers on a NodePort", s.nodePort},
+		{"a browser shows the portal", s.browse},
+		{"the pod has the least privileges", s.leastPrivileges},
+		{"configuration reloads without a restart", s.reload},
+		{"the next commit rolls out without a failed request", s.rollout},
+		{"what is gone from Git is pruned", s.prune},
+		{"drift is healed", s.drift},
+	}
+	proof := &Proof{Release: s.Release}
+	began := time.Now()
+	var failure error
+	for _, step := range steps {
+		start := time.Now()
+		shown, err := step.run(ctx)
+		done := Step{Name: step.name, Seconds: seconds(time.Since(start)), Shown: shown}
+		if err != nil {
+			failure = fmt.Errorf("%s: %w", step.name, err)
+			done.Error = err.Error()
+		}
+		proof.Steps = append(proof.Steps, done)
+		if failure != nil {
+			slog.Error("not shown: "+step.name, "seconds", done.Seconds, "error", err)
+			break
+		}
+		slog.Info(step.name, "seconds", done.Seconds, "shown", shown)
+	}
+	proof.Seconds = seconds(time.Since(began))
+	proof.Proven = failure == nil
+	if s.pictured() {
+		proof.Screenshot = screenshot
+	}
+	// Also of a run that was interrupted.
+	gather, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	status, err := sync.Read(gather, s.Client, sync.DefaultNamespace, application)
+	if err != nil {
+		slog.Warn("no resource tree", "error", err)
+	}
+	proof.Status = status
+	if s.repository != nil {
+		failure = errors.Join(failure, s.repository.close())
+	}
+	return proof, failure
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
+
+// until calls try until it succeeds, ctx ends or the time is over, and gives the last error then.
+func until(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %w", limit, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+)
+
+// repository is a clone of the session's repository, to make the commits that follow the released one.
+type repository struct {
+	dir, branch, chart string
+	repo               *git.Repo
+}
+
+func clone(ctx context.Context, remote, branch, chart string) (*repository, error) {
+	dir, err := os.MkdirTemp("", "proof-")
+	if err != nil {
+		return nil, err
+	}
+	r := &repository{dir: dir, branch: branch, chart: chart, repo: git.Open(dir)}
+	for _, args := range [][]string{
+		{"clone", "--quiet", "--branch", branch, remote, "."},
+		{"config", "user.name", "Backstage GitOps proof"},
+		{"config", "user.email", "proof@backstage-gitops.invalid"},
+	} {
+		if _, err := r.repo.Run(ctx, args...); err != nil {
+			return nil, fmt.Errorf("clone the session's repository: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *repository) close() error { return os.RemoveAll(r.dir) }
+
+// commit changes the chart, pushes, and gives the new revision. Files are by their path in the chart; nil removes one.
+func (r *repository) commit(ctx context.Context, subject string, values map[string]any, files map[string][]byte) (string, error) {
+	if err := r.edit(values, files); err != nil {
+		return "", fmt.Errorf("%s: %w", subject, err)
+	}
+	for _, args := range [][]string{
+		{"add", "--all"},
+		{"commit", "--quiet", "--message", subject},
+		{"push", "--quiet", "origin", "HEAD:" + r.branch},
+	} {
+		if _, err := r.repo.Run(ctx, args...); err != nil {
+			return "", fmt.Errorf("%s: %w", subject, err)
+		}
+	}
+	return r.repo.Run(ctx, "rev-parse", "HEAD")
+}
+
+func (r *repository) edit(values map[string]any, files map[string][]byte) error {
+	for name, content := range files {
+		path := filepath.Join(r.dir, filepath.FromSlash(r.chart), filepath.FromSlash(name))
+		if content == nil {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
+		}
+	}
+	if values == nil {
+		return nil
+	}
+	path := filepath.Join(r.dir, filepath.FromSlash(r.chart), "values.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	all := map[string]any{}
+	if err := yaml.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	merge(all, values)
+	if text, err = yaml.Marshal(all); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// merge puts the values of from into to, map by map.
+func merge(to, from map[string]any) {
+	for key, value := range from {
+		inner, ok := value.(map[string]any)
+		present, there := to[key].(map[string]any)
+		if ok && there {
+			merge(present, inner)
+			continue
+		}
+		to[key] = value
+	}
+}

@@ -327,17 +327,21 @@ func (r *releaser) publish(ctx context.Context) error {
 		return nil
 	}
 	address, args := r.name()+":"+r.source.Tag, r.access()
-	// Not Container.publish: it stamps the image with the time of the build, and
-	// the same inputs would be another digest from an empty cache.
-	archive := r.built.AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
 	var published struct{ Digest string }
-	if err := run(ctx, r.box.WithMountedFile("/image.tar", archive), &published,
+	if err := run(ctx, r.box.WithMountedFile("/image.tar", r.archive()), &published,
 		append([]string{"image", "publish", r.reachable(address), "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...); err != nil {
 		return fmt.Errorf("publish %w: nothing was committed", err)
 	}
 	r.digest = published.Digest
 	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": r.digest}
 	return nil
+}
+
+// archive is the image as a file to publish. Not Container.publish: it stamps
+// the image with the time of the build, and the same inputs would be another
+// digest from an empty cache.
+func (r *releaser) archive() *dagger.File {
+	return r.built.AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
 }
 
 // inspect reads the published image back by its digest.

@@ -27,7 +27,7 @@ func goContainer(source *dagger.Directory) *dagger.Container {
 // gitops is the helper program, compiled from ci/cmd/gitops.
 func (m *BackstageGitops) gitops() *dagger.File {
 	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
-		Include: []string{"go.mod", "go.sum", "ci/**/*.go"},
+		Include: []string{"go.mod", "go.sum", "ci/**/*.go", "ci/proof/*.yaml"},
 		Exclude: []string{"ci/slim", "ci/airgap", "ci/cmd/airgap", "**/*_test.go"},
 	})).
 		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
@@ -98,6 +98,11 @@ type sourceInfo struct {
 	InputsTime     string `json:"inputsTime"`
 	InputsEpoch    int    `json:"inputsEpoch"`
 	Tag            string `json:"tag"`
+	// Repository is the image's name in the chart.
+	Repository struct {
+		Registry string `json:"registry"`
+		Path     string `json:"path"`
+	} `json:"repository"`
 
 	// raw is the whole document, for the report.
 	raw json.RawMessage

@@ -19,4 +19,11 @@ const (
 	// registryImage is the embedded registry.
 	// renovate: datasource=docker depName=distribution/distribution
 	registryImage = "docker.io/distribution/distribution:3.1.2"
+
+	// ingressImage is the ingress controller of ci/proof/traefik.yaml.
+	// renovate: datasource=docker depName=traefik
+	ingressImage = "docker.io/library/traefik:v3.7.13"
+
+	// browserImage is a headless Chromium with its DevTools on port 9222.
+	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

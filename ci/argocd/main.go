@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func New(
 	// Sources of the helper program: those that this module came with.
 	//
 	// +defaultPath="/"
-	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
+	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "!ci/proof/*.yaml", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
 	source *dagger.Directory,
 ) *Argocd {
 	if program == nil {
@@ -113,6 +114,26 @@ func (a *Argocd) Manifests(
 		// Out of the cache volume: a mounted one is not part of the result.
 		WithExec([]string{"cp", "/go/pkg/mod/" + argocdModule + "/manifests/" + name, "/" + name}).
 		File("/" + name)
+}
+
+// List the images of an installation: what a cluster's registry must have.
+func (a *Argocd) Images(ctx context.Context,
+	// With API server and UI, instead of the headless minimum.
+	//
+	// +optional
+	full bool,
+) ([]string, error) {
+	out, err := dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", a.Program).
+		WithFile("/install.yaml", a.Manifests(full)).
+		WithExec([]string{"gitops", "manifests", "images", "--manifest", "/install.yaml"}).
+		Stdout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var images []string
+	return images, json.Unmarshal([]byte(out), &images)
 }
 
 // Install Argo CD and wait until it is ready.

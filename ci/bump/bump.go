@@ -53,6 +53,16 @@ func Read(values []byte) (Pin, error) {
 	return Pin{Tag: tag.value, Digest: digest.value}, err
 }
 
+// Repository returns the image's name in a chart's values, image.repository.
+func Repository(values []byte) (string, error) {
+	doc, err := parse(ValuesFile, values)
+	if err != nil {
+		return "", err
+	}
+	repository, err := doc.scalar("image", "repository")
+	return repository.value, err
+}
+
 // Version returns the version of a Chart.yaml.
 func Version(chart []byte) (string, error) {
 	doc, err := parse(ChartFile, chart)

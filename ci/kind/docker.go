@@ -13,11 +13,11 @@ import (
 
 // docker is a Docker daemon for the nodes of one cluster. Its storage is a
 // private volume: a second daemon beside it gets another one, a later one finds
-// the node image there.
+// the node image there, and what a killed session left of a cluster of that name.
 func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *dagger.Service {
 	daemon := dag.Container().
 		From(dockerImage).
-		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker"), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
+		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker-"+name), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
 		WithServiceBinding("registry", registry).
 		// One daemon for each cluster that is made, though it be of the same name.
 		WithEnvVariable("KIND_CLUSTER", name+" "+time.Now().Format(time.RFC3339Nano)).
@@ -32,7 +32,7 @@ func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *da
 	daemon = daemon.WithExposedPort(6443, dagger.ContainerWithExposedPortOpts{ExperimentalSkipHealthcheck: true})
 	return daemon.AsService(dagger.ContainerAsServiceOpts{
 		Args: []string{
-			"dockerd-entrypoint.sh", "--host=tcp://0.0.0.0:2375", "--tls=false",
+			"dockerd-entrypoint.sh", "dockerd", "--host=tcp://0.0.0.0:2375", "--tls=false",
 			// The node image comes from the same registry as all others.
 			"--registry-mirror=http://registry:5000",
 			// Away from the defaults, which the engine's own network may use.

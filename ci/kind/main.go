@@ -29,7 +29,7 @@ func New(
 	// Sources of the helper program: those that this module came with.
 	//
 	// +defaultPath="/"
-	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
+	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "!ci/proof/*.yaml", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
 	source *dagger.Directory,
 ) *Kind {
 	if program == nil {
@@ -57,7 +57,7 @@ type Cluster struct {
 	// Name of the cluster.
 	Name string
 
-	// Version of Kubernetes, such as v1.37.2.
+	// Version of Kubernetes, such as v1.37.0.
 	Version string
 
 	// How to reach the API server from a container in which the Docker daemon
@@ -86,10 +86,10 @@ func (k *Kind) Cluster(ctx context.Context,
 
 	// Version of Kubernetes, one that the image kindest/node has.
 	//
-	// +default="v1.37.2"
+	// +default="v1.37.0"
 	version string,
 
-	// Nodes beside the control plane, 0 to 9. With none the control plane runs
+	// Nodes beside the control plane, 0 to 8. With none the control plane runs
 	// the pods.
 	//
 	// +default=0

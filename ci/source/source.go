@@ -74,6 +74,8 @@ type Facts struct {
 	Version string `json:"version"`
 	// Chart is what HEAD's chart names now.
 	Chart bump.Pin `json:"chart"`
+	// Repository is the image's name in HEAD's chart, which a cluster pulls it by.
+	Repository imageref.Ref `json:"repository"`
 	// Remote is the address of the checkout's origin without any credential, empty where there is none.
 	Remote string `json:"remote"`
 }
@@ -131,7 +133,7 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 		return Facts{}, err
 	}
 	f := Facts{Inputs: o.Inputs}
-	if f.Chart, err = r.pin(ctx, o.Chart); err != nil {
+	if f.Chart, f.Repository, err = r.pin(ctx, o.Chart); err != nil {
 		return Facts{}, err
 	}
 	if f.Revision, f.Time, f.Subject, err = r.last(ctx); err != nil {
@@ -267,21 +269,30 @@ func (r checkout) has(ctx context.Context, p string) (bool, error) {
 	return out != "", err
 }
 
-// pin reads what the chart of HEAD names, and refuses a chart that a release could not bump: better now than after
+// pin reads what the chart of HEAD names, and by which name, and refuses a chart that a release could not bump: better now than after
 // minutes of building.
-func (r checkout) pin(ctx context.Context, chart string) (bump.Pin, error) {
+func (r checkout) pin(ctx context.Context, chart string) (bump.Pin, imageref.Ref, error) {
 	values, err := r.blob(ctx, path.Join(chart, bump.ValuesFile))
 	if err != nil {
-		return bump.Pin{}, err
+		return bump.Pin{}, imageref.Ref{}, err
 	}
 	meta, err := r.blob(ctx, path.Join(chart, bump.ChartFile))
 	if err != nil {
-		return bump.Pin{}, err
+		return bump.Pin{}, imageref.Ref{}, err
 	}
 	if err := bump.Bumpable(bump.Files{Values: values, Chart: meta}); err != nil {
-		return bump.Pin{}, fmt.Errorf("%s: %w", chart, err)
+		return bump.Pin{}, imageref.Ref{}, fmt.Errorf("%s: %w", chart, err)
 	}
-	return bump.Read(values)
+	name, err := bump.Repository(values)
+	if err != nil {
+		return bump.Pin{}, imageref.Ref{}, fmt.Errorf("%s: %w", chart, err)
+	}
+	repository, err := imageref.ParseName(name)
+	if err != nil {
+		return bump.Pin{}, imageref.Ref{}, fmt.Errorf("%s: image.repository: %w", chart, err)
+	}
+	pin, err := bump.Read(values)
+	return pin, repository, err
 }
 
 func (r checkout) blob(ctx context.Context, p string) ([]byte, error) {

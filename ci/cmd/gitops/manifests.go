@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,7 +17,26 @@ import (
 )
 
 func newManifests() *cobra.Command {
-	return group("manifests", "Apply Kubernetes manifests and wait until they run.", newManifestsApply())
+	return group("manifests", "Apply Kubernetes manifests and wait until they run.", newManifestsApply(), newManifestsImages())
+}
+
+func newManifestsImages() *cobra.Command {
+	var files []string
+	cmd := &cobra.Command{
+		Use:     "images",
+		Short:   "List the images that manifests run.",
+		Example: `  gitops manifests images --manifest core-install.yaml`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			objs, err := readManifests(files)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), append([]string{}, manifests.Images(objs)...))
+		},
+	}
+	manifestFlag(cmd, &files)
+	return cmd
 }
 
 // appliedManifests is the result of gitops manifests apply.
@@ -59,13 +77,9 @@ the cluster's reason.`,
 				return usageError{fmt.Errorf("--pull-policy %q; it is Always, IfNotPresent or Never", policy)}
 			}
 			began := time.Now()
-			var objs []*unstructured.Unstructured
-			for _, file := range files {
-				more, err := readManifest(file)
-				if err != nil {
-					return err
-				}
-				objs = append(objs, more...)
+			objs, err := readManifests(files)
+			if err != nil {
+				return err
 			}
 			c, err := kube.Connect(kubeconfig)
 			if err != nil {
@@ -91,18 +105,35 @@ the cluster's reason.`,
 		},
 	}
 	kubeconfigFlag(cmd, &kubeconfig)
-	cmd.Flags().StringArrayVar(&files, "manifest", nil, "a file of YAML documents, repeatable")
 	cmd.Flags().StringVar(&o.Namespace, "namespace", "", "the namespace of objects that name none; it must exist or be in a manifest")
 	cmd.Flags().StringVar(&policy, "pull-policy", "", "set every container's pull policy: Always, IfNotPresent or Never")
 	cmd.Flags().DurationVar(&wait, "wait", 2*time.Minute, "how long the rollout may take, 0 not to wait")
 	required(cmd, "kubeconfig")
+	manifestFlag(cmd, &files)
+	return cmd
+}
+
+// manifestFlag wants at least one file of manifests.
+func manifestFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVar(files, "manifest", nil, "a file of YAML documents, repeatable")
 	also(cmd, func() error {
-		if len(files) == 0 {
-			return errors.New("gitops manifests apply wants --manifest (a file of YAML documents, repeatable); see gitops manifests apply --help")
+		if len(*files) == 0 {
+			return fmt.Errorf("%s wants --manifest (a file of YAML documents, repeatable); see %s --help", cmd.CommandPath(), cmd.CommandPath())
 		}
 		return nil
 	})
-	return cmd
+}
+
+func readManifests(files []string) ([]*unstructured.Unstructured, error) {
+	var objs []*unstructured.Unstructured
+	for _, file := range files {
+		more, err := readManifest(file)
+		if err != nil {
+			return nil, err
+		}
+		objs = append(objs, more...)
+	}
+	return objs, nil
 }
 
 // also adds a check of the command line to those that are there.

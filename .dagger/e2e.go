@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
@@ -49,18 +48,16 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +default=0
 	workers int,
 ) (*E2e, error) {
-	r := &releaser{m: m, box: m.toolbox(), target: target{branch: "main"}}
-	v := &verifier{releaser: r, kubernetes: kubernetes, workers: workers}
-	var cluster error
-	var beside sync.WaitGroup
-	beside.Go(func() { cluster = v.cluster(ctx) })
-	err := r.steps(ctx,
+	r := m.releaser(target{remote: gitRemote, branch: "main"})
+	v := r.verifier(kubernetes, workers)
+	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
+		step{"Check the Git remote", r.preflight},
+		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
-	)
-	beside.Wait()
-	if err := errors.Join(err, cluster); err != nil {
+		step{"Publish the image", r.publish},
+	); err != nil {
 		return nil, err
 	}
 	return v.prove(ctx)
@@ -74,30 +71,48 @@ func (e *E2e) Sync() (*E2e, error) {
 	return e, nil
 }
 
+// proofRemote is the Git service that Argo CD reads a candidate from.
+const proofRemote = "http://proof:8080/backstage-gitops.git"
+
 // verifier proves in a cluster what a releaser has built.
 type verifier struct {
 	*releaser
 	kubernetes string
 	workers    int
 
-	kind   *dagger.KindCluster
-	argocd *dagger.Argocd
+	// ready ends when there is a cluster, or the reason why not.
+	ready   chan error
+	kind    *dagger.KindCluster
+	timings []timing
+}
+
+func (r *releaser) verifier(kubernetes string, workers int) *verifier {
+	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan error, 1)}
+}
+
+// start makes the cluster beside what comes next.
+func (v *verifier) start(ctx context.Context) error {
+	go func() { v.ready <- v.cluster(ctx) }()
+	return nil
 }
 
 // cluster makes a cluster with Argo CD in it. All that it runs comes from the
 // embedded registry.
 func (v *verifier) cluster(ctx context.Context) error {
-	start := time.Now()
-	kind := dag.Kind(dagger.KindOpts{Program: v.m.gitops()})
-	registry := v.m.Registry()
-	images := dag.Argocd(dag.Directory().WithNewFile("none", "").File("none"), dagger.ArgocdOpts{Program: v.m.gitops()}).Images
-	run, err := images(ctx)
+	program, registry := v.m.gitops(), v.m.Registry()
+	kind := dag.Kind(dagger.KindOpts{Program: program})
+	argocd := dag.Argocd(dagger.ArgocdOpts{Program: program})
+	images, err := argocd.Images(ctx)
 	if err != nil {
 		return err
 	}
-	if err := kind.Mirror(ctx, registry, append(run, ingressImage)); err != nil {
+	start := time.Now()
+	if err := kind.Mirror(ctx, registry, append(images, ingressImage)); err != nil {
 		return err
 	}
+	v.timings = append(v.timings, timing{Step: "Mirror the images", Seconds: time.Since(start).Seconds()})
+
+	start = time.Now()
 	v.kind = kind.Cluster(dagger.KindClusterOpts{
 		Name: "e2e", Version: v.kubernetes, Workers: v.workers, Registry: registry,
 		// Ingress and app.
@@ -108,9 +123,9 @@ func (v *verifier) cluster(ctx context.Context) error {
 		return err
 	}
 	v.timings = append(v.timings, timing{Step: "Make the cluster", Seconds: time.Since(start).Seconds()})
+
 	start = time.Now()
-	v.argocd = dag.Argocd(kubeconfig, dagger.ArgocdOpts{Cluster: v.kind.Docker(), Program: v.m.gitops()})
-	if _, err := v.argocd.Install(ctx); err != nil {
+	if _, err := argocd.Install(ctx, kubeconfig, dagger.ArgocdInstallOpts{Cluster: v.kind.Docker()}); err != nil {
 		return err
 	}
 	v.timings = append(v.timings, timing{Step: "Install Argo CD", Seconds: time.Since(start).Seconds()})
@@ -120,31 +135,36 @@ func (v *verifier) cluster(ctx context.Context) error {
 // prove publishes the image where the cluster pulls from, commits the chart
 // that names it where Argo CD reads from, and shows what comes of it.
 func (v *verifier) prove(ctx context.Context) (*E2e, error) {
+	if err := <-v.ready; err != nil {
+		return nil, err
+	}
 	docker := v.kind.Docker()
 	git, err := v.git().Start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start the session's Git service: %w", err)
 	}
-	box := v.box.WithServiceBinding("git", git)
+	box := v.box.
+		WithServiceBinding("registry", v.m.Registry()).
+		WithServiceBinding("proof", git)
 
 	// Under the name that the chart has, whatever its registry: nodes ask this
-	// registry for all of them.
+	// one for all of them.
 	repository := v.source.Repository
 	var published struct{ Digest string }
 	if err := run(ctx, box.WithMountedFile("/image.tar", v.archive()), &published, "image", "publish",
 		"registry:5000/"+repository.Path+":"+v.source.Tag, "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
 		return nil, err
 	}
-	var seeded json.RawMessage
-	if err := run(ctx, box, &seeded, "seed", "--remote", gitRemote, "--branch", v.target.branch); err != nil {
+	if published.Digest != v.digest {
+		return nil, fmt.Errorf("the image to prove is %s, not %s as published", published.Digest, v.digest)
+	}
+	var proposed struct{ Commit string }
+	if err := run(ctx, box, &proposed, "propose", "--remote", v.target.remote, "--branch", v.target.branch, "--to", proofRemote,
+		"--chart", chartPath, "--image", v.name(), "--tag", v.source.Tag, "--digest", v.digest); err != nil {
 		return nil, err
 	}
+	v.candidate = proposed.Commit
 	name := repository.Registry + "/" + repository.Path
-	var candidate struct{ Commit, Base string }
-	if err := run(ctx, box, &candidate, "push", "--remote", gitRemote, "--branch", v.target.branch, "--chart", chartPath,
-		"--image", name, "--tag", v.source.Tag, "--digest", published.Digest); err != nil {
-		return nil, err
-	}
 	browser := dag.Container().
 		From(browserImage).
 		WithServiceBinding("docker", docker).
@@ -154,14 +174,14 @@ func (v *verifier) prove(ctx context.Context) (*E2e, error) {
 		WithServiceBinding("docker", docker).
 		WithServiceBinding("browser", browser).
 		WithFile("/kubeconfig", v.kind.Kubeconfig()).
-		WithExec([]string{"gitops", "prove", "--kubeconfig", "/kubeconfig", "--git", gitRemote, "--branch", v.target.branch, "--chart", chartPath,
-			"--revision", candidate.Commit, "--image", name, "--digest", published.Digest, "--out", "/proof"},
+		WithExec([]string{"gitops", "prove", "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
+			"--revision", v.candidate, "--image", name, "--digest", v.digest, "--out", "/proof"},
 			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	code, err := proven.ExitCode(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	shown := &E2e{Proven: code == 0, Revision: candidate.Commit, Image: name + "@" + published.Digest, Report: proven.Directory("/proof")}
+	shown := &E2e{Proven: code == 0, Revision: v.candidate, Image: name + "@" + v.digest, Report: proven.Directory("/proof")}
 	if code != 0 {
 		stderr, err := proven.Stderr(ctx)
 		if err != nil {

@@ -31,9 +31,7 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	r := &releaser{m: m, box: m.toolbox(), target: target{
-		image: image, tag: tag, branch: "main", username: username, password: password,
-	}}
+	r := m.releaser(target{image: image, tag: tag, branch: "main", username: username, password: password})
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},

@@ -131,9 +131,9 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (*Release, error) {
-	r := &releaser{m: m, box: m.toolbox(), target: target{
+	r := m.releaser(target{
 		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token,
-	}}
+	})
 	failure := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
@@ -166,11 +166,17 @@ type releaser struct {
 	box    *dagger.Container
 	target target
 
-	source  *sourceInfo
-	built   *dagger.Container
-	digest  string
-	facts   map[string]any
-	timings []timing
+	source *sourceInfo
+	built  *dagger.Container
+	digest string
+	// candidate is the commit that was verified.
+	candidate string
+	facts     map[string]any
+	timings   []timing
+}
+
+func (m *BackstageGitops) releaser(t target) *releaser {
+	return &releaser{m: m, box: m.toolbox(), target: t}
 }
 
 type step struct {
@@ -341,7 +347,7 @@ func (r *releaser) publish(ctx context.Context) error {
 // the image with the time of the build, and the same inputs would be another
 // digest from an empty cache.
 func (r *releaser) archive() *dagger.File {
-	return r.built.AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
+	return r.m.image(r.source).AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
 }
 
 // inspect reads the published image back by its digest.

@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"imageref":  {},
 	"kube":      {},
 	"manifests": {"health", "kube"},
+	"proof":     {"git", "kube", "manifests", "sync"},
 	"report":    {"bump", "commit", "git", "source"},
 	"source":    {"bump", "git", "imageref"},
 	"sync":      {"health", "imageref", "kube", "manifests"},
@@ -38,7 +39,8 @@ var allowed = map[string][]string{
 // heavy are libraries that these packages alone may link.
 var heavy = map[string][]string{
 	"helm.sh/helm":          {"chart"},
-	"k8s.io/":               {"chart", "cluster", "health", "kube", "manifests", "sync"},
+	"k8s.io/":               {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},
+	"github.com/chromedp/":  {"proof"},
 	"sigs.k8s.io/cli-utils": {"health"},
 	"sigs.k8s.io/kind":      {"cluster"},
 }

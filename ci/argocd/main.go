@@ -15,27 +15,14 @@ import (
 	"dagger/argocd/internal/dagger"
 )
 
-// Argocd is Argo CD in one cluster.
+// Argocd installs and watches Argo CD.
 type Argocd struct {
 	// +private
 	Program *dagger.File
-	// +private
-	Kubeconfig *dagger.File
-	// +private
-	Cluster *dagger.Service
 }
 
-// Argo CD in a cluster.
+// Argo CD in clusters.
 func New(
-	// How to reach the cluster's API server.
-	kubeconfig *dagger.File,
-
-	// The service that the API server listens in; the kubeconfig names it
-	// `docker`. Leave it out for a cluster that can be reached as it is.
-	//
-	// +optional
-	cluster *dagger.Service,
-
 	// The helper program `gitops`; default: compiled from the sources.
 	//
 	// +optional
@@ -56,7 +43,7 @@ func New(
 			WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
 			File("/gitops")
 	}
-	return &Argocd{Program: program, Kubeconfig: kubeconfig, Cluster: cluster}
+	return &Argocd{Program: program}
 }
 
 func goContainer() *dagger.Container {
@@ -67,15 +54,15 @@ func goContainer() *dagger.Container {
 }
 
 // gitops runs the helper program on the cluster.
-func (a *Argocd) gitops(ctx context.Context, with func(*dagger.Container) *dagger.Container, args ...string) (dagger.JSON, error) {
+func (a *Argocd) gitops(ctx context.Context, kubeconfig *dagger.File, cluster *dagger.Service, with func(*dagger.Container) *dagger.Container, args ...string) (dagger.JSON, error) {
 	ctr := dag.Container().
 		From(goImage).
 		WithFile("/usr/local/bin/gitops", a.Program).
-		WithFile("/kubeconfig", a.Kubeconfig).
+		WithFile("/kubeconfig", kubeconfig).
 		// What is done here is done to the cluster: never answered from cache.
 		WithEnvVariable("ARGOCD_RUN", time.Now().Format(time.RFC3339Nano))
-	if a.Cluster != nil {
-		ctr = ctr.WithServiceBinding("docker", a.Cluster)
+	if cluster != nil {
+		ctr = ctr.WithServiceBinding("docker", cluster)
 	}
 	if with != nil {
 		ctr = with(ctr)
@@ -140,6 +127,15 @@ func (a *Argocd) Images(ctx context.Context,
 //
 // +cache="never"
 func (a *Argocd) Install(ctx context.Context,
+	// How to reach the cluster's API server.
+	kubeconfig *dagger.File,
+
+	// The service that the API server listens in; the kubeconfig names it
+	// `docker`. Leave it out for a cluster that can be reached as it is.
+	//
+	// +optional
+	cluster *dagger.Service,
+
 	// With API server and UI, instead of the headless minimum: application
 	// controller, repo-server and Redis.
 	//
@@ -150,7 +146,7 @@ func (a *Argocd) Install(ctx context.Context,
 	if full {
 		args = append(args, "--full")
 	}
-	return a.gitops(ctx, func(c *dagger.Container) *dagger.Container {
+	return a.gitops(ctx, kubeconfig, cluster, func(c *dagger.Container) *dagger.Container {
 		return c.WithFile("/install.yaml", a.Manifests(full))
 	}, args...)
 }
@@ -159,6 +155,9 @@ func (a *Argocd) Install(ctx context.Context,
 //
 // +cache="never"
 func (a *Argocd) Application(ctx context.Context,
+	// How to reach the cluster's API server.
+	kubeconfig *dagger.File,
+
 	// Name of the Application.
 	name string,
 
@@ -174,6 +173,12 @@ func (a *Argocd) Application(ctx context.Context,
 	// Namespace to deploy to; made where it is not there.
 	namespace string,
 
+	// The service that the API server listens in; the kubeconfig names it
+	// `docker`. Leave it out for a cluster that can be reached as it is.
+	//
+	// +optional
+	cluster *dagger.Service,
+
 	// Values for the chart, above its own.
 	//
 	// +optional
@@ -181,9 +186,9 @@ func (a *Argocd) Application(ctx context.Context,
 ) (dagger.JSON, error) {
 	args := []string{"application", "--name", name, "--repo", repo, "--path", path, "--revision", revision, "--destination-namespace", namespace}
 	if values == nil {
-		return a.gitops(ctx, nil, args...)
+		return a.gitops(ctx, kubeconfig, cluster, nil, args...)
 	}
-	return a.gitops(ctx, func(c *dagger.Container) *dagger.Container {
+	return a.gitops(ctx, kubeconfig, cluster, func(c *dagger.Container) *dagger.Container {
 		return c.WithFile("/values.yaml", values)
 	}, append(args, "--values", "/values.yaml")...)
 }
@@ -193,11 +198,20 @@ func (a *Argocd) Application(ctx context.Context,
 //
 // +cache="never"
 func (a *Argocd) Sync(ctx context.Context,
+	// How to reach the cluster's API server.
+	kubeconfig *dagger.File,
+
 	// Name of the Application.
 	name string,
 
 	// Full SHA of the commit.
 	revision string,
+
+	// The service that the API server listens in; the kubeconfig names it
+	// `docker`. Leave it out for a cluster that can be reached as it is.
+	//
+	// +optional
+	cluster *dagger.Service,
 
 	// Digest of the image that the pods must run, sha256:…
 	//
@@ -213,5 +227,5 @@ func (a *Argocd) Sync(ctx context.Context,
 	if digest != "" {
 		args = append(args, "--digest", digest)
 	}
-	return a.gitops(ctx, nil, args...)
+	return a.gitops(ctx, kubeconfig, cluster, nil, args...)
 }

@@ -95,6 +95,35 @@ func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed
 	return Pushed{}, fmt.Errorf("%w: %d attempts; run the release again, nothing was lost: %w", ErrBusy, attempts, last)
 }
 
+// Propose makes the commit that Push would push to the target now, and pushes it to the same branch of another
+// repository instead, to be verified there. Where there is nothing to release that is the target's tip.
+func Propose(ctx context.Context, dir string, rel Release, t Target, to string) (result Pushed, err error) {
+	if err := rel.Pin.Check(); err != nil {
+		return Pushed{}, err
+	}
+	if err := git.CheckRemote(to); err != nil {
+		return Pushed{}, err
+	}
+	from := git.Open(dir)
+	if rel, err = rel.checked(ctx, from); err != nil {
+		return Pushed{}, err
+	}
+	r, done, err := scratch(ctx, from, t.Remote, t.Branch, t.Credential)
+	if err != nil {
+		return Pushed{}, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	p := pusher{Repo: r, rel: rel, target: t}
+	c, err := p.create(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := r.Push(ctx, to, t.Branch, nil, c.SHA+":refs/heads/"+t.Branch); err != nil {
+		return Pushed{}, err
+	}
+	return Pushed{Commit: c, Remote: to, Branch: t.Branch, Attempts: 1}, nil
+}
+
 type pusher struct {
 	*git.Repo
 	rel    Release
@@ -115,18 +144,9 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 			return Pushed{Commit: c}, err
 		}
 	}
-	if err := p.contained(ctx, tip); err != nil {
-		return Pushed{}, err
-	}
-	c, err := create(ctx, p.Repo, tip, p.rel)
-	if err != nil {
-		return Pushed{}, err
-	}
-	if c.Nothing {
-		return Pushed{Commit: c}, nil
-	}
-	if err := p.current(ctx, tip); err != nil {
-		return Pushed{}, err
+	c, err := p.on(ctx, tip)
+	if err != nil || c.Nothing {
+		return Pushed{Commit: c}, err
 	}
 	if p.target.Candidate != "" && p.target.Candidate != c.SHA {
 		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; run the release again", ErrNotVerified, p.target.Candidate, c.SHA)
@@ -136,6 +156,27 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 		p.sent = append(p.sent, c)
 	}
 	return Pushed{Commit: c}, err
+}
+
+// create fetches the target's tip and makes the release's commit on top of it.
+func (p *pusher) create(ctx context.Context) (Commit, error) {
+	tip, err := p.Fetch(ctx, p.target.Remote, p.target.Branch)
+	if err != nil {
+		return Commit{}, err
+	}
+	return p.on(ctx, tip)
+}
+
+// on makes the release's commit on top of a tip, and refuses one that must not go there.
+func (p *pusher) on(ctx context.Context, tip string) (Commit, error) {
+	if err := p.contained(ctx, tip); err != nil {
+		return Commit{}, err
+	}
+	c, err := create(ctx, p.Repo, tip, p.rel)
+	if err != nil || c.Nothing {
+		return c, err
+	}
+	return c, p.current(ctx, tip)
 }
 
 // contained refuses a release of a commit that the branch does not hold.

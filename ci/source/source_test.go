@@ -25,7 +25,7 @@ var project = map[string]string{
 	"backstage/yarn.lock":                     "#",
 	"backstage/packages/app/package.json":     "{}",
 	"backstage/packages/backend/package.json": "{}",
-	"charts/backstage/values.yaml":            "image:\n  tag: latest\n  digest: \"\"\n",
+	"charts/backstage/values.yaml":            "image:\n  repository: docker.io/user/backstage-gitops\n  tag: latest\n  digest: \"\"\n",
 	"charts/backstage/Chart.yaml":             "version: 0.1.0\nappVersion: latest\n",
 	"ci/slim/recipe":                          "1",
 }

@@ -162,6 +162,12 @@ livenessProbe:
     path: /.backstage/health/v1/liveness
     port: {{ .role }}
   {{- toYaml $values.probes.liveness | nindent 2 }}
+{{- with $values.drainSeconds }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ int . }}
+{{- end }}
 {{- with get $values.resources .role }}
 resources:
   {{- toYaml . | nindent 2 }}

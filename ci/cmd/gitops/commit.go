@@ -82,6 +82,38 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 	return cmd
 }
 
+func newPropose() *cobra.Command {
+	var (
+		repo, to string
+		rel      commit.Release
+		t        commit.Target
+		wait     time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "propose",
+		Short: "Push the commit that push would make to another repository, to verify it there.",
+		Long: `Make the commit that push would push to --remote now, and push it to the same branch of --to instead.
+Nothing of --remote changes. Once it is verified there, push --candidate pushes this commit and no other.`,
+		Example: `  gitops propose --repo . --remote https://github.com/owner/repository.git --to http://git:8080/proof.git --tag 1.4.0 --digest sha256:…`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := reach(cmd, &t, wait)
+			defer cancel()
+			proposed, err := commit.Propose(ctx, repo, rel, t, to)
+			if err != nil {
+				return err
+			}
+			sayNothing(proposed.Commit)
+			return printJSON(cmd.OutOrStdout(), proposed)
+		},
+	}
+	releaseFlags(cmd, &repo, &rel)
+	targetFlags(cmd, &t, &wait)
+	cmd.Flags().StringVar(&to, "to", "", "the repository to push it to, without a credential")
+	required(cmd, "remote", "branch", "to", "tag", "digest")
+	return cmd
+}
+
 func newPreflight() *cobra.Command {
 	var (
 		repo string

@@ -53,7 +53,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
-		step{"Check the Git remote", r.preflight},
+		step{"Seed the Git remote", r.seed},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
@@ -79,6 +79,8 @@ type verifier struct {
 	*releaser
 	kubernetes string
 	workers    int
+	// off leaves the commit unproven.
+	off bool
 
 	// ready ends when there is a cluster, or the reason why not.
 	ready   chan error
@@ -90,8 +92,12 @@ func (r *releaser) verifier(kubernetes string, workers int) *verifier {
 	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan error, 1)}
 }
 
-// start makes the cluster beside what comes next.
+// start makes the cluster beside what comes next, where there is something to
+// prove.
 func (v *verifier) start(ctx context.Context) error {
+	if v.off || v.digest != "" {
+		return nil
+	}
 	go func() { v.ready <- v.cluster(ctx) }()
 	return nil
 }
@@ -129,6 +135,22 @@ func (v *verifier) cluster(ctx context.Context) error {
 		return err
 	}
 	v.timings = append(v.timings, timing{Step: "Install Argo CD", Seconds: time.Since(start).Seconds()})
+	return nil
+}
+
+// verify refuses a commit that was not proven.
+func (v *verifier) verify(ctx context.Context) error {
+	if v.off || v.built == nil {
+		return nil
+	}
+	shown, err := v.prove(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)
+	}
+	v.proof = shown.Report
+	if _, err := shown.Sync(); err != nil {
+		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)
+	}
 	return nil
 }
 

@@ -33,8 +33,9 @@ type Release struct {
 	Report *dagger.Directory
 }
 
-// Release the checkout's HEAD: publish its image, then commit the chart that
-// names the image by digest. Prints the report as Markdown.
+// Release the checkout's HEAD: publish its image, prove in an ephemeral cluster
+// that Argo CD runs it, then commit the chart that names it by digest. Prints
+// the report as Markdown.
 //
 // Without arguments both go to the embedded registry and Git remote. Where
 // HEAD makes the image that the remote's chart already names there is nothing
@@ -64,6 +65,11 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +default="main"
 	branch string,
 
+	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
+	//
+	// +default=true
+	verify bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -79,7 +85,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	released, err := m.Released(ctx, image, tag, remote, branch, username, password, token)
+	released, err := m.Released(ctx, image, tag, remote, branch, verify, username, password, token)
 	if err != nil {
 		return "", err
 	}
@@ -116,6 +122,11 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +default="main"
 	branch string,
 
+	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
+	//
+	// +default=true
+	verify bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -134,13 +145,17 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	r := m.releaser(target{
 		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token,
 	})
+	v := r.verifier(kubernetesVersion, 0)
+	v.off = !verify
 	failure := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
 		step{"Check the Git remote", r.preflight},
+		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
 		step{"Inspect the image", r.inspect},
+		step{"Prove the commit", v.verify},
 		step{"Commit and push", r.push},
 	)
 	if failure != nil && r.source == nil {
@@ -171,8 +186,10 @@ type releaser struct {
 	digest string
 	// candidate is the commit that was verified.
 	candidate string
-	facts     map[string]any
-	timings   []timing
+	// proof is what was shown of it.
+	proof   *dagger.Directory
+	facts   map[string]any
+	timings []timing
 }
 
 func (m *BackstageGitops) releaser(t target) *releaser {
@@ -279,14 +296,20 @@ func (r *releaser) read(ctx context.Context) error {
 	return nil
 }
 
+// seed gives the embedded remote the checkout's HEAD.
+func (r *releaser) seed(ctx context.Context) error {
+	if r.target.remote != gitRemote {
+		return nil
+	}
+	var result json.RawMessage
+	return run(ctx, r.box, &result, "seed", "--remote", r.target.remote, "--branch", r.target.branch)
+}
+
 // preflight finds out before minutes of building whether the commit could be
-// pushed. The embedded remote gets the checkout's HEAD first.
+// pushed.
 func (r *releaser) preflight(ctx context.Context) error {
-	if r.target.remote == gitRemote {
-		var result json.RawMessage
-		if err := run(ctx, r.box, &result, "seed", "--remote", r.target.remote, "--branch", r.target.branch); err != nil {
-			return err
-		}
+	if err := r.seed(ctx); err != nil {
+		return err
 	}
 	var tip struct {
 		Chart struct{ Tag, Digest string } `json:"chart"`
@@ -376,7 +399,7 @@ func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, err
 func (r *releaser) push(ctx context.Context) error {
 	var result json.RawMessage
 	if err := run(ctx, r.box, &result, "push", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest); err != nil {
+		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
 	}
 	r.facts["commit"] = result
@@ -404,6 +427,9 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 		WithExec([]string{"mkdir", "-p", "/report"}).
 		WithExec([]string{"gitops", "report", "--facts", "/facts.json", "--json", "/report/report.json", "--markdown", "/report/report.md"}).
 		Directory("/report")
+	if r.proof != nil {
+		dir = dir.WithDirectory("proof", r.proof)
+	}
 	written, err := dir.File("report.json").Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)

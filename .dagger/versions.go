@@ -20,6 +20,10 @@ const (
 	// renovate: datasource=docker depName=distribution/distribution
 	registryImage = "docker.io/distribution/distribution:3.1.2"
 
+	// kubernetesVersion is that of the cluster in which a release is proven.
+	// renovate: datasource=docker depName=kindest/node
+	kubernetesVersion = "v1.37.0"
+
 	// ingressImage is the ingress controller of ci/proof/traefik.yaml.
 	// renovate: datasource=docker depName=traefik
 	ingressImage = "docker.io/library/traefik:v3.7.13"

@@ -24,8 +24,8 @@ type E2e struct {
 	// The image that had to run, by digest.
 	Image string
 
-	// The evidence as files: proof.json and the portal's picture; where it was not
-	// proven also the cluster's logs.
+	// The evidence as files: proof.json, proof.md, proof.html and the portal's
+	// picture; where it was not proven also the cluster's logs.
 	Report *dagger.Directory
 }
 

@@ -27,7 +27,7 @@ func goContainer(source *dagger.Directory) *dagger.Container {
 // gitops is the helper program, compiled from ci/cmd/gitops.
 func (m *BackstageGitops) gitops() *dagger.File {
 	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
-		Include: []string{"go.mod", "go.sum", "ci/**/*.go", "ci/proof/*.yaml"},
+		Include: []string{"go.mod", "go.sum", "ci/**/*.go", "ci/proof/*"},
 		Exclude: []string{"ci/slim", "ci/airgap", "ci/cmd/airgap", "**/*_test.go"},
 	})).
 		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).

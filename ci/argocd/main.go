@@ -31,7 +31,7 @@ func New(
 	// Sources of the helper program: those that this module came with.
 	//
 	// +defaultPath="/"
-	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "!ci/proof/*.yaml", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
+	// +ignore=["**", "!go.mod", "!go.sum", "!ci/**/*.go", "!ci/proof/*", "ci/airgap", "ci/cmd/airgap", "ci/kind", "ci/argocd", "**/*_test.go"]
 	source *dagger.Directory,
 ) *Argocd {
 	if program == nil {

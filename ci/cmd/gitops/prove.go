@@ -1,10 +1,9 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,8 +24,8 @@ func newProve() *cobra.Command {
 that app and API answer through Service, Ingress and NodePort, and in a real browser; that the pod may do
 no more than it must; and that the next commits reload, roll out, prune and heal.
 
-Its commits go to the branch of --git. The proof is written to --out as proof.json, with the portal's
-picture, also where a step failed: the exit code is 1 then.`,
+Its commits go to the branch of --git. The proof is written to --out as JSON, Markdown and HTML, with the
+portal's picture, also where a step failed: the exit code is 1 then.`,
 		Example: `  gitops prove --kubeconfig kubeconfig --git http://git:8080/backstage-gitops.git --revision $(git rev-parse HEAD) \
     --image docker.io/user/backstage-gitops --digest sha256:… --ingress http://docker:8080 --node-port http://docker:8000 \
     --browser http://browser:9222 --out proof`,
@@ -41,12 +40,8 @@ picture, also where a step failed: the exit code is 1 then.`,
 				return fmt.Errorf("the folder of the proof: %w", err)
 			}
 			proven, failure := s.Run(cmd.Context())
-			text, err := json.MarshalIndent(proven, "", "  ")
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(filepath.Join(s.Out, "proof.json"), append(text, '\n'), 0o644); err != nil {
-				return fmt.Errorf("write the proof: %w", err)
+			if err := proven.Write(s.Out); err != nil {
+				return errors.Join(failure, fmt.Errorf("write the proof: %w", err))
 			}
 			if failure != nil {
 				return failure

@@ -3,6 +3,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ var (
 type Options struct {
 	// App is the Backstage app's folder.
 	App string
+	// AppRepo is the checkout that App and Inputs are in, where it is not the one of the chart. What is built and
+	// tagged is its HEAD then.
+	AppRepo string
 	// Chart is the Helm chart's folder.
 	Chart string
 	// Inputs are the paths that the image is built from; none means App alone.
@@ -122,14 +126,17 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 	slices.Sort(inputs)
 	o.Inputs = slices.Compact(inputs)
 
-	r, err := openCheckout(ctx, dir)
+	r, err := openClean(ctx, dir)
 	if err != nil {
 		return Facts{}, err
 	}
-	if err := r.clean(ctx); err != nil {
-		return Facts{}, err
+	app := r
+	if o.AppRepo != "" {
+		if app, err = openClean(ctx, o.AppRepo); err != nil {
+			return Facts{}, fmt.Errorf("the app's own checkout: %w", err)
+		}
 	}
-	if err := r.hasApp(ctx, o.App); err != nil {
+	if err := app.hasApp(ctx, o.App); err != nil {
 		return Facts{}, err
 	}
 	f := Facts{Inputs: o.Inputs}
@@ -139,21 +146,23 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 	if f.Revision, f.Time, f.Subject, err = r.last(ctx); err != nil {
 		return Facts{}, err
 	}
-	if f.InputsRevision, f.InputsTime, err = r.inputs(ctx, o.Inputs); err != nil {
+	if f.InputsRevision, f.InputsTime, err = app.inputs(ctx, o.Inputs); err != nil {
 		return Facts{}, err
 	}
 	f.InputsEpoch = f.InputsTime.Unix()
 	if f.Branch, err = r.branch(ctx); err != nil {
 		return Facts{}, err
 	}
-	if f.Branch == "" {
-		f.Branch = o.Branch
-	}
-	tags, err := r.versionTags(ctx, f.InputsRevision)
+	f.Branch = cmp.Or(f.Branch, o.Branch)
+	branch, err := app.branch(ctx)
 	if err != nil {
 		return Facts{}, err
 	}
-	f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, f.Branch, f.InputsRevision)
+	tags, err := app.versionTags(ctx, f.InputsRevision)
+	if err != nil {
+		return Facts{}, err
+	}
+	f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, cmp.Or(branch, o.Branch), f.InputsRevision)
 	// No origin is an answer too.
 	if remote, err := r.Run(ctx, "config", "--get", "remote.origin.url"); err == nil {
 		f.Remote = git.Redact(remote)
@@ -188,6 +197,15 @@ func DeriveTag(given string, tags []string, branch, revision string) (tag, versi
 func ociTag(v *semver.Version) string { return strings.ReplaceAll(v.String(), "+", "_") }
 
 type checkout struct{ *git.Repo }
+
+// openClean opens a checkout that is what its HEAD says.
+func openClean(ctx context.Context, dir string) (checkout, error) {
+	r, err := openCheckout(ctx, dir)
+	if err != nil {
+		return r, err
+	}
+	return r, r.clean(ctx)
+}
 
 func openCheckout(ctx context.Context, dir string) (checkout, error) {
 	r := checkout{git.Open(dir)}

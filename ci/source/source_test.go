@@ -261,20 +261,21 @@ func TestRefused(t *testing.T) {
 			r.run("init", "-q", empty)
 			return empty
 		}, want: source.ErrNoCommit, text: "commit first"},
-		"a changed file":           {prepare: func(r *repo) { r.write(map[string]string{"README.md": "2"}) }, want: source.ErrDirty, text: "uncommitted changes in README.md; a release is of HEAD"},
-		"a new file":               {prepare: func(r *repo) { r.write(map[string]string{"new file": "2"}) }, want: source.ErrDirty, text: "in new file;"},
-		"a staged file":            {prepare: func(r *repo) { r.write(map[string]string{"README.md": "2"}); r.run("add", "README.md") }, want: source.ErrDirty},
-		"a removed file":           {prepare: func(r *repo) { r.run("rm", "-q", "--cached", "README.md") }, want: source.ErrDirty},
-		"many files":               {prepare: func(r *repo) { r.write(many(7)) }, want: source.ErrDirty, text: "f0, f1, f2, f3, f4 and 2 more;"},
-		"no app":                   {prepare: without("backstage"), want: source.ErrNoApp, text: "in backstage: HEAD has no backstage/package.json"},
-		"app elsewhere":            {option: func(o *source.Options) { o.App = "portal" }, want: source.ErrNoApp, text: "portal/package.json"},
-		"app without a lockfile":   {prepare: without("backstage/yarn.lock"), want: source.ErrNoApp, text: "backstage/yarn.lock"},
-		"app without a backend":    {prepare: without("backstage/packages/backend"), want: source.ErrNoApp, text: "packages/backend/package.json"},
-		"app outside":              {option: func(o *source.Options) { o.App = "../x" }, text: "not inside of the checkout"},
-		"app by an absolute path":  {option: func(o *source.Options) { o.App = "/x" }, text: "not inside of the checkout"},
-		"no chart":                 {prepare: without("charts"), want: bump.ErrChart, text: "HEAD has no charts/backstage/values.yaml"},
-		"chart without image.tag":  {prepare: func(r *repo) { r.save("x", map[string]string{"charts/backstage/values.yaml": "image: {}\n"}) }, want: bump.ErrChart, text: "there is no image.tag"},
-		"chart without appVersion": {prepare: func(r *repo) { r.save("x", map[string]string{"charts/backstage/Chart.yaml": "version: 0.1.0\n"}) }, want: bump.ErrChart, text: "there is no appVersion"},
+		"a changed file":             {prepare: func(r *repo) { r.write(map[string]string{"README.md": "2"}) }, want: source.ErrDirty, text: "uncommitted changes in README.md; a release is of HEAD"},
+		"a new file":                 {prepare: func(r *repo) { r.write(map[string]string{"new file": "2"}) }, want: source.ErrDirty, text: "in new file;"},
+		"a staged file":              {prepare: func(r *repo) { r.write(map[string]string{"README.md": "2"}); r.run("add", "README.md") }, want: source.ErrDirty},
+		"a removed file":             {prepare: func(r *repo) { r.run("rm", "-q", "--cached", "README.md") }, want: source.ErrDirty},
+		"many files":                 {prepare: func(r *repo) { r.write(many(7)) }, want: source.ErrDirty, text: "f0, f1, f2, f3, f4 and 2 more;"},
+		"no app":                     {prepare: without("backstage"), want: source.ErrNoApp, text: "in backstage: HEAD has no backstage/package.json"},
+		"app elsewhere":              {option: func(o *source.Options) { o.App = "portal" }, want: source.ErrNoApp, text: "portal/package.json"},
+		"app without a lockfile":     {prepare: without("backstage/yarn.lock"), want: source.ErrNoApp, text: "backstage/yarn.lock"},
+		"app without a backend":      {prepare: without("backstage/packages/backend"), want: source.ErrNoApp, text: "packages/backend/package.json"},
+		"app's own checkout is none": {option: func(o *source.Options) { o.AppRepo = os.TempDir() }, want: source.ErrNoCheckout, text: "the app's own checkout: "},
+		"app outside":                {option: func(o *source.Options) { o.App = "../x" }, text: "not inside of the checkout"},
+		"app by an absolute path":    {option: func(o *source.Options) { o.App = "/x" }, text: "not inside of the checkout"},
+		"no chart":                   {prepare: without("charts"), want: bump.ErrChart, text: "HEAD has no charts/backstage/values.yaml"},
+		"chart without image.tag":    {prepare: func(r *repo) { r.save("x", map[string]string{"charts/backstage/values.yaml": "image: {}\n"}) }, want: bump.ErrChart, text: "there is no image.tag"},
+		"chart without appVersion":   {prepare: func(r *repo) { r.save("x", map[string]string{"charts/backstage/Chart.yaml": "version: 0.1.0\n"}) }, want: bump.ErrChart, text: "there is no appVersion"},
 		"chart released already, but unfit": {prepare: func(r *repo) {
 			r.save("x", map[string]string{"charts/backstage/Chart.yaml": "version: one\nappVersion: a\n"})
 		}, want: bump.ErrChart, text: `version "one"`},
@@ -307,6 +308,40 @@ func TestRefused(t *testing.T) {
 				t.Errorf("more than one line: %q", err)
 			}
 		})
+	}
+}
+
+// TestAppOfItsOwn: where the app is in another checkout, what is built and tagged is that one's HEAD, and what is
+// released this one's.
+func TestAppOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := checkout(t)
+	r.run("tag", "v1.0.0")
+	app := &repo{Repo: git.Open(t.TempDir()), t: t, now: r.now.Add(time.Hour)}
+	app.run("init", "-q", "-b", "portal")
+	files := map[string]string{}
+	for name, text := range project {
+		if name, ok := strings.CutPrefix(name, "backstage/"); ok {
+			files[name] = text
+		}
+	}
+	built := app.save("app", files)
+	o := options
+	o.AppRepo, o.App, o.Inputs = app.Dir(), ".", []string{"."}
+	f, err := source.Read(t.Context(), r.Dir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.InputsRevision != built || f.Tag != "portal-"+built[:12] || !f.InputsTime.After(f.Time) {
+		t.Errorf("what is built is %s with tag %s of %s, want %s", f.InputsRevision, f.Tag, f.InputsTime, built)
+	}
+	if f.Revision != r.run("rev-parse", "HEAD") || f.Branch != "main" || f.Chart.Tag != "latest" {
+		t.Errorf("what is released is %s on %s with %+v, want HEAD on main", f.Revision, f.Branch, f.Chart)
+	}
+
+	app.write(map[string]string{"yarn.lock": "changed"})
+	if _, err := source.Read(t.Context(), r.Dir(), o); !errors.Is(err, source.ErrDirty) {
+		t.Errorf("%v; want %v", err, source.ErrDirty)
 	}
 }
 

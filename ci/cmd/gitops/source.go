@@ -35,6 +35,7 @@ without a Backstage app, a chart that cannot be bumped, and an invalid tag.`,
 	}
 	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
 	cmd.Flags().StringVar(&o.App, "app", "backstage", "the Backstage app's folder in the checkout")
+	cmd.Flags().StringVar(&o.AppRepo, "app-repo", "", "the checkout that app and inputs are in (default --repo)")
 	cmd.Flags().StringVar(&o.Chart, "chart", "charts/backstage", "the Helm chart's folder in the checkout")
 	cmd.Flags().StringArrayVar(&o.Inputs, "input", nil, "a path the image is built from, repeatable (default the app)")
 	cmd.Flags().StringVar(&o.Tag, "tag", "", "the image's tag (default derived)")

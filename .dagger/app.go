@@ -71,7 +71,7 @@ func (a *App) ProductionDeps() *dagger.Container {
 
 // The installed workspace with its sources.
 func (a *App) workspace() *dagger.Container {
-	return a.Deps().WithDirectory(".", a.Source)
+	return a.Deps().WithDirectory(".", a.Source, dagger.ContainerWithDirectoryOpts{Exclude: []string{".git"}})
 }
 
 // Run the unit tests of app and backend.

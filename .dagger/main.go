@@ -19,8 +19,9 @@ type BackstageGitops struct {
 	Repo *dagger.Directory
 	// +private
 	Source *dagger.Directory
+	// The app's own checkout, where it is not in this one.
 	// +private
-	Foreign bool
+	AppRepo *dagger.Directory
 	// +private
 	URL string
 	// Whether the embedded registry and Git remote start empty and are forgotten.
@@ -43,9 +44,12 @@ func New(
 	checkout *dagger.Directory,
 
 	// Backstage app to build instead of the checkout's backstage/, of the same
-	// layout: Yarn workspaces with packages/app and packages/backend.
+	// layout: Yarn workspaces with packages/app and packages/backend. Its tag and
+	// revision are those of its own Git repository; without one it can be built,
+	// tested and served, but not released.
 	//
 	// +optional
+	// +ignore=["**/node_modules", "**/dist", "dist-types", "**/coverage", ".yarn/cache", ".yarn/install-state.gz"]
 	source *dagger.Directory,
 
 	// Address of the source repository, for the image's label. Not read from
@@ -60,7 +64,7 @@ func New(
 	// +optional
 	ephemeral bool,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, Foreign: source != nil, URL: url, Ephemeral: ephemeral}
+	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

@@ -326,7 +326,8 @@ func (r *releaser) preflight(ctx context.Context) error {
 // HEAD already: the same inputs make the same image. Whatever it cannot tell,
 // the build will.
 func (r *releaser) released(ctx context.Context, tag, digest string) {
-	if tag != r.source.Tag || digest == "" {
+	// The revision of an app in another checkout does not cover the recipe in this.
+	if tag != r.source.Tag || digest == "" || r.m.AppRepo != nil {
 		return
 	}
 	image, err := r.pull(ctx, digest)

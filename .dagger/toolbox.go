@@ -117,23 +117,36 @@ func (s *sourceInfo) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+var (
+	errNoApp      = errors.New("no Backstage app at --source: packages/backend/package.json is missing there")
+	errNoRevision = errors.New("the app at --source is no Git checkout, so nothing says which revision this is: give the root folder of a clone to release it; app, image and serve take it as it is")
+)
+
 type inspectOpts struct{ tag, branch string }
 
 // inspect reads what a release of HEAD is made of, and refuses what cannot be
 // released.
 func (m *BackstageGitops) inspect(ctx context.Context, opts inspectOpts) (*sourceInfo, error) {
-	if m.Foreign {
-		found, err := m.Source.Exists(ctx, "packages/backend/package.json")
-		if err != nil {
-			return nil, fmt.Errorf("read --source: %w", err)
+	box, args := m.toolbox(), []string{"source", "--repo", "."}
+	if m.AppRepo == nil {
+		for _, p := range imageInputs {
+			args = append(args, "--input", p)
 		}
-		if !found {
-			return nil, errors.New("no Backstage app at --source: packages/backend/package.json is missing there")
+	} else {
+		for _, want := range []struct {
+			path    string
+			missing error
+		}{{"packages/backend/package.json", errNoApp}, {".git", errNoRevision}} {
+			found, err := m.AppRepo.Exists(ctx, want.path)
+			if err != nil {
+				return nil, fmt.Errorf("read --source: %w", err)
+			}
+			if !found {
+				return nil, want.missing
+			}
 		}
-	}
-	args := []string{"source", "--repo", "."}
-	for _, p := range imageInputs {
-		args = append(args, "--input", p)
+		box = box.WithMountedDirectory("/source", m.AppRepo)
+		args = append(args, "--app-repo", "/source", "--app", ".", "--input", ".")
 	}
 	if opts.tag != "" {
 		args = append(args, "--tag", opts.tag)
@@ -142,7 +155,7 @@ func (m *BackstageGitops) inspect(ctx context.Context, opts inspectOpts) (*sourc
 		args = append(args, "--branch", opts.branch)
 	}
 	var source sourceInfo
-	if err := run(ctx, m.toolbox(), &source, args...); err != nil {
+	if err := run(ctx, box, &source, args...); err != nil {
 		return nil, err
 	}
 	return &source, nil

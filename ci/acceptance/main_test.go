@@ -58,7 +58,8 @@ func call[T any](t *testing.T, m module, selection string, variables ...variable
 		if path == "" {
 			continue
 		}
-		id, err := client.Host().Directory(path).ID(t.Context())
+		// A test may have changed it since the last call.
+		id, err := client.Host().Directory(path, dagger.HostDirectoryOpts{NoCache: true}).ID(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

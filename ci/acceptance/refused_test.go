@@ -100,6 +100,31 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// An app of its own has tag and revision of its own Git repository, and without one is not released.
+func TestAppOfItsOwn(t *testing.T) {
+	t.Parallel()
+	m := module{Source: filepath.Join(t.TempDir(), "app"), Ephemeral: true}
+	if err := os.CopyFS(m.Source, os.DirFS(filepath.Join(checkout(t), "backstage"))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := release(t, m, "")
+	refused(t, err, "the app at --source is no Git checkout")
+
+	git(t, m.Source, "init", "--quiet", "--initial-branch", "portal")
+	git(t, m.Source, "add", ".")
+	commit(t, m.Source)
+	// A report tells of them; it is that of a release which ends before it builds.
+	_, err = release(t, m, `(image: "not/AN/image")`)
+	refused(t, err, "not/AN/image")
+	if tag := "portal-" + git(t, m.Source, "rev-parse", "HEAD")[:12]; err != nil && !strings.Contains(err.Error(), tag) {
+		t.Errorf("the report does not name the tag %s", tag)
+	}
+
+	edit(t, m.Source, "app-config.yaml", "Backstage", "Portal")
+	_, err = release(t, m, "")
+	refused(t, err, "the app's own checkout: uncommitted changes in app-config.yaml")
+}
+
 // A lockfile that does not match is refused by whoever installs.
 func TestLockfileDoesNotMatch(t *testing.T) {
 	t.Parallel()

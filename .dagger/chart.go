@@ -26,16 +26,37 @@ func (m *BackstageGitops) Chart() *Chart {
 // Lint the chart with Helm's linter and Kubernetes' own types; warnings fail.
 //
 // +check
-func (c *Chart) Lint(ctx context.Context) error {
+func (c *Chart) Lint(ctx context.Context,
+	// Values file to lint it with besides its own values.
+	//
+	// +optional
+	values *dagger.File,
+) error {
 	var findings json.RawMessage
-	return run(ctx, c.Toolbox, &findings, "chart", "lint", "--chart", chartPath)
+	box, args := c.with(values)
+	return run(ctx, box, &findings, append([]string{"chart", "lint"}, args...)...)
 }
 
 // Render the chart's manifests as a YAML stream.
-func (c *Chart) Render() *dagger.File {
-	return c.Toolbox.
-		WithExec([]string{"gitops", "chart", "render", "--chart", chartPath}, dagger.ContainerWithExecOpts{RedirectStdout: "/manifests.yaml"}).
+func (c *Chart) Render(
+	// Values file to render it with besides its own values.
+	//
+	// +optional
+	values *dagger.File,
+) *dagger.File {
+	box, args := c.with(values)
+	return box.
+		WithExec(append([]string{"gitops", "chart", "render"}, args...), dagger.ContainerWithExecOpts{RedirectStdout: "/manifests.yaml"}).
 		File("/manifests.yaml")
+}
+
+// with is the toolbox and the arguments that name the chart and a values file.
+func (c *Chart) with(values *dagger.File) (*dagger.Container, []string) {
+	args := []string{"--chart", chartPath}
+	if values == nil {
+		return c.Toolbox, args
+	}
+	return c.Toolbox.WithMountedFile("/values.yaml", values), append(args, "--values", "/values.yaml")
 }
 
 // Package the chart as an archive whose files carry the given time.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -19,9 +20,17 @@ var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagg
 // Make the production image: Node, the files the backend loads, nothing else.
 //
 // It is labelled with HEAD, so all changes must be committed; `serve` opens the
-// portal without that.
-func (m *BackstageGitops) Image(ctx context.Context) (*dagger.Container, error) {
-	source, err := m.inspect(ctx, inspectOpts{})
+// portal without that. An app at --source that is no Git checkout gets no labels.
+func (m *BackstageGitops) Image(ctx context.Context,
+	// Tag for the image's label; default: HEAD's version tag, or branch and commit.
+	//
+	// +optional
+	tag string,
+) (*dagger.Container, error) {
+	source, err := m.inspect(ctx, inspectOpts{tag: tag})
+	if errors.Is(err, errNoRevision) && tag == "" {
+		return m.runtime(0), nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -128,6 +128,39 @@ func TestImage(t *testing.T) {
 	}
 }
 
+func TestImageTag(t *testing.T) {
+	t.Parallel()
+	answer, err := call[struct{ Image struct{ Label string } }](t, module{}, `image(tag: "1.2.3") { label(name: "org.opencontainers.image.version") }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Image.Label != "1.2.3" {
+		t.Errorf("its version is %q, want the given tag", answer.Image.Label)
+	}
+}
+
+func TestChartWithValues(t *testing.T) {
+	t.Parallel()
+	file := func(content string) variable {
+		id, err := client.Directory().WithNewFile("values.yaml", content).File("values.yaml").ID(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return variable{"values", "ID!", id}
+	}
+	answer, err := call[struct {
+		Chart struct{ Render struct{ Contents string } }
+	}](t, module{}, `chart { render(values: $values) { contents } }`, file("image:\n  tag: by-values\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(answer.Chart.Render.Contents, ":by-values") {
+		t.Errorf("the manifests do not have the tag of the values file:\n%s", answer.Chart.Render.Contents)
+	}
+	_, err = call[any](t, module{}, `chart { lint(values: $values) }`, file("image: none\n"))
+	refused(t, err, "image")
+}
+
 func TestChartBump(t *testing.T) {
 	t.Parallel()
 	digest := "sha256:" + strings.Repeat("5", 64)

@@ -44,7 +44,8 @@ func (m *BackstageGitops) Acceptance(ctx context.Context) error {
 		WithFile("/usr/local/bin/registry", dag.Container().From(registryImage).File("/bin/registry")).
 		WithEnvVariable("ACCEPTANCE_NODE_IMAGE", nodeImage).
 		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
-		WithExec([]string{"go", "test", "-count=1", "-v", "./..."}, dagger.ContainerWithExecOpts{ExperimentalPrivilegedNesting: true}).
+		// Go's own limit is ten minutes, and an image from an empty cache takes most of them.
+		WithExec([]string{"go", "test", "-count=1", "-timeout=45m", "-v", "./..."}, dagger.ContainerWithExecOpts{ExperimentalPrivilegedNesting: true}).
 		Sync(ctx)
 	return err
 }

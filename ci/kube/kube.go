@@ -2,12 +2,14 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -115,6 +117,11 @@ func New(config *rest.Config) (*Client, error) {
 		network: n,
 		Mapper:  restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(served)),
 	}, nil
+}
+
+// answers says whether the API server is there and ready.
+func (c *Client) answers(ctx context.Context) bool {
+	return c.Core.RESTClient().Get().AbsPath("/readyz").Timeout(2*time.Second).Do(ctx).Error() == nil
 }
 
 // Mapping is how the cluster serves a kind.

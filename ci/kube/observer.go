@@ -28,32 +28,67 @@ type Scope struct {
 // Observer keeps an up to date copy of some objects of a cluster, by watches. It survives an API server that goes away
 // and comes back.
 type Observer struct {
-	stores  map[Scope]cache.Store
+	client  *Client
+	scopes  []Scope
 	changed chan struct{}
 	stop    func()
-	network *network
 
-	mu  sync.Mutex
-	err error
+	mu     sync.Mutex
+	err    error
+	stores map[Scope]cache.Store
+}
+
+// watches are informers that run, one per scope.
+type watches struct {
+	stores map[Scope]cache.Store
+	synced []cache.InformerSynced
+	stop   func()
 }
 
 // Observe starts to watch, and returns when everything was listed once. Stop ends it.
 func (c *Client) Observe(ctx context.Context, scopes ...Scope) (*Observer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	o := &Observer{stores: map[Scope]cache.Store{}, changed: make(chan struct{}, 1), network: c.network}
+	o := &Observer{client: c, scopes: scopes, changed: make(chan struct{}, 1)}
+	w, err := o.watch(ctx)
+	if err == nil {
+		err = o.list(ctx, w.synced)
+	}
+	if err != nil {
+		cancel()
+		w.stop()
+		return nil, err
+	}
+	o.stores = w.stores
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.revive(ctx, w)
+	}()
+	o.stop = func() { cancel(); <-done }
+	return o, nil
+}
+
+// watch starts the informers.
+func (o *Observer) watch(ctx context.Context) (watches, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	o.stop = func() { cancel(); running.Wait() }
-	var synced []cache.InformerSynced
-	for _, s := range scopes {
-		if _, ok := o.stores[s]; ok {
+	w := watches{stores: map[Scope]cache.Store{}, stop: func() { cancel(); running.Wait() }}
+	for _, s := range o.scopes {
+		if _, ok := w.stores[s]; ok {
 			continue
 		}
-		informer := dynamicinformer.NewFilteredDynamicInformer(c.Dynamic, s.Resource, s.Namespace, 0, cache.Indexers{}, func(l *metav1.ListOptions) {
+		informer := dynamicinformer.NewFilteredDynamicInformer(o.client.Dynamic, s.Resource, s.Namespace, 0, cache.Indexers{}, func(l *metav1.ListOptions) {
 			if s.Name != "" {
 				l.FieldSelector = fields.OneTermEqualSelector("metadata.name", s.Name).String()
 			}
 		}).Informer()
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { o.received() },
+			UpdateFunc: func(any, any) { o.received() },
+			DeleteFunc: func(any) { o.received() },
+		})
 		if err := errors.Join(
+			err,
 			informer.SetTransform(func(obj any) (any, error) {
 				if u, ok := obj.(*unstructured.Unstructured); ok {
 					u.SetManagedFields(nil)
@@ -62,26 +97,49 @@ func (c *Client) Observe(ctx context.Context, scopes ...Scope) (*Observer, error
 			}),
 			informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { o.failed(err) }),
 		); err != nil {
-			o.stop()
-			return nil, fmt.Errorf("watch %s: %w", s.Resource.Resource, err)
+			return w, fmt.Errorf("watch %s: %w", s.Resource.Resource, err)
 		}
-		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { o.received() },
-			UpdateFunc: func(any, any) { o.received() },
-			DeleteFunc: func(any) { o.received() },
-		}); err != nil {
-			o.stop()
-			return nil, fmt.Errorf("watch %s: %w", s.Resource.Resource, err)
-		}
-		o.stores[s] = informer.GetStore()
-		synced = append(synced, informer.HasSynced)
+		w.stores[s] = informer.GetStore()
+		w.synced = append(w.synced, informer.HasSynced)
 		running.Go(func() { informer.RunWithContext(ctx) })
 	}
-	if err := o.list(ctx, synced); err != nil {
-		o.stop()
-		return nil, err
+	return w, nil
+}
+
+// revive begins all watches anew when the API server is back after it was away. By themselves they would pause for up
+// to half a minute.
+func (o *Observer) revive(ctx context.Context, w watches) {
+	defer func() { w.stop() }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	away := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if away = away || o.client.network.last() != nil; !away || !o.client.answers(ctx) {
+			continue
+		}
+		fresh, err := o.watch(ctx)
+		if err == nil {
+			limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+			err = o.list(limited, fresh.synced)
+			cancel()
+		}
+		if err != nil {
+			fresh.stop()
+			continue
+		}
+		old := w
+		w, away = fresh, false
+		o.mu.Lock()
+		o.stores = w.stores
+		o.mu.Unlock()
+		o.received()
+		old.stop()
 	}
-	return o, nil
 }
 
 // list waits for the first list. What the cluster refuses for good ends it; what it cannot answer yet does not.
@@ -123,12 +181,14 @@ func (o *Observer) Err() error {
 	if o.err != nil {
 		return o.err
 	}
-	return o.network.last()
+	return o.client.network.last()
 }
 
 // List gives copies of the objects of a scope.
 func (o *Observer) List(s Scope) []*unstructured.Unstructured {
+	o.mu.Lock()
 	store, ok := o.stores[s]
+	o.mu.Unlock()
 	if !ok {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -145,18 +146,19 @@ const kindCRD = "CustomResourceDefinition"
 // are established before anything else is applied. What it gives is the objects as the cluster has them now.
 func Apply(ctx context.Context, c *kube.Client, objs []*unstructured.Unstructured, o Options) ([]*unstructured.Unstructured, error) {
 	var applied []*unstructured.Unstructured
-	for _, stage := range stages(objs) {
-		var crds []*unstructured.Unstructured
-		for _, obj := range stage {
-			a, err := apply(ctx, c, obj.DeepCopy(), o)
-			if err != nil {
-				return nil, err
-			}
-			applied = append(applied, a)
-			if a.GetKind() == kindCRD {
-				crds = append(crds, a)
-			}
+	for n, stage := range stages(objs) {
+		// The API server works on a large CRD for a second or two, on each by itself. The rest is quick, and in the
+		// order of its author.
+		limit := 1
+		if n == 0 {
+			limit = 4
 		}
+		done, err := applyAll(ctx, c, stage, o, limit)
+		if err != nil {
+			return nil, err
+		}
+		applied = append(applied, done...)
+		crds := slices.DeleteFunc(slices.Clone(done), func(a *unstructured.Unstructured) bool { return a.GetKind() != kindCRD })
 		if len(crds) > 0 {
 			if err := Wait(ctx, c, crds); err != nil {
 				return nil, err
@@ -207,6 +209,22 @@ func kinds(crds []*unstructured.Unstructured) []schema.GroupVersionKind {
 		}
 	}
 	return all
+}
+
+func applyAll(ctx context.Context, c *kube.Client, objs []*unstructured.Unstructured, o Options, limit int) ([]*unstructured.Unstructured, error) {
+	applied := make([]*unstructured.Unstructured, len(objs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(limit)
+	for i, obj := range objs {
+		g.Go(func() (err error) {
+			if err = ctx.Err(); err != nil {
+				return err
+			}
+			applied[i], err = apply(ctx, c, obj.DeepCopy(), o)
+			return err
+		})
+	}
+	return applied, g.Wait()
 }
 
 func apply(ctx context.Context, c *kube.Client, obj *unstructured.Unstructured, o Options) (*unstructured.Unstructured, error) {

@@ -220,6 +220,12 @@ func explain(err error) error {
 	}
 	lines := strings.FieldsFunc(string(failed.Output), func(r rune) bool { return r == '\n' || r == '\r' })
 	for _, line := range slices.Backward(lines) {
+		// kubeadm, which kind has say everything, ends with a stack trace.
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "error execution phase ") {
+			return fmt.Errorf("%s: %s", what(failed.Command), line)
+		}
+	}
+	for _, line := range slices.Backward(lines) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "Run 'docker") || strings.HasPrefix(line, "See 'docker") || strings.HasPrefix(line, "To see the stack trace") {
 			continue

@@ -180,6 +180,10 @@ func TestExplain(t *testing.T) {
 			&exec.RunError{Command: []string{"docker", "exec", "--privileged", "e2e-control-plane", "kubeadm", "init", "--config=/kind/kubeadm.conf"}, Output: []byte("I1123 init\nerror: cgroup v1\nTo see the stack trace of this error execute with --v=5 or higher\n"), Inner: failed},
 			"kubeadm init: error: cgroup v1",
 		},
+		"with a stack trace": {
+			&exec.RunError{Command: []string{"docker", "exec", "n", "kubeadm", "init"}, Output: []byte("error: timed out\nerror execution phase wait-control-plane\nk8s.io/kubernetes/cmd/kubeadm/app.Run\n\truntime/asm_amd64.s:1771\n"), Inner: failed},
+			"kubeadm init: error execution phase wait-control-plane",
+		},
 		"silent": {
 			&exec.RunError{Command: []string{"docker", "ps"}, Inner: failed},
 			"docker ps: exit status 1",

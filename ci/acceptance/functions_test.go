@@ -70,12 +70,11 @@ func TestFunctionsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for object, want := range functions {
-		slices.Sort(seen[object])
-		if !slices.Equal(seen[object], want) {
-			t.Errorf("%s has %q, want %q", object, seen[object], want)
-		}
 		chain := strings.ToLower(strings.TrimPrefix(object, "BackstageGitops"))
 		for _, f := range want {
+			if !slices.Contains(seen[object], f) {
+				t.Errorf("%s has %q, and no %s", object, seen[object], f)
+			}
 			if _, chained := functions["BackstageGitops"+strings.ToUpper(f[:1])+f[1:]]; chained {
 				continue // its own functions have the rows
 			}

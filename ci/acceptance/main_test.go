@@ -106,9 +106,10 @@ type released struct {
 	}
 }
 
-// releasing is the selection of all of it; arguments are those of the function, in parentheses.
+// releasing is the selection of all of it; arguments are more of the function's. Nothing is proved in a cluster, that is
+// tested on its own.
 func releasing(arguments string) string {
-	return "released" + arguments + ` {
+	return "released(verify: false " + arguments + `) {
 		outcome image tag commit summary
 		report { JSON: file(path: "report.json") { contents } Markdown: file(path: "report.md") { contents } }
 	}`

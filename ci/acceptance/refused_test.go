@@ -68,19 +68,19 @@ func TestRefused(t *testing.T) {
 			want:   "no Backstage app at --source",
 		},
 		"tag that is none": {
-			args: `(tag: "v 1")`,
+			args: `tag: "v 1"`,
 			want: `invalid image tag "v 1"`,
 		},
 		"image that is none": {
-			args: `(image: "docker.io/UPPER/case")`,
+			args: `image: "docker.io/UPPER/case"`,
 			want: `docker.io/UPPER/case`,
 		},
 		"image with a tag of its own": {
-			args: `(image: "docker.io/user/name:latest")`,
+			args: `image: "docker.io/user/name:latest"`,
 			want: `docker.io/user/name:latest`,
 		},
 		"user without password": {
-			args: `(username: "somebody")`,
+			args: `username: "somebody"`,
 			want: "--username and --password go together",
 		},
 	}
@@ -114,7 +114,7 @@ func TestAppOfItsOwn(t *testing.T) {
 	git(t, m.Source, "add", ".")
 	commit(t, m.Source)
 	// A report tells of them; it is that of a release which ends before it builds.
-	_, err = release(t, m, `(image: "not/AN/image")`)
+	_, err = release(t, m, `image: "not/AN/image"`)
 	refused(t, err, "not/AN/image")
 	if tag := "portal-" + git(t, m.Source, "rev-parse", "HEAD")[:12]; err != nil && !strings.Contains(err.Error(), tag) {
 		t.Errorf("the report does not name the tag %s", tag)

@@ -30,7 +30,7 @@ func TestOwnTargets(t *testing.T) {
 	git(t, project, "push", "--quiet", remote.repository, "HEAD:refs/heads/main")
 	head := git(t, project, "rev-parse", "HEAD")
 
-	arguments := fmt.Sprintf(`(image: %q, username: "somebody", password: $password, remote: %q, token: $token)`,
+	arguments := fmt.Sprintf(`image: %q, username: "somebody", password: $password, remote: %q, token: $token`,
 		registry.address+"/portal", "http://"+remote.address+"/portal.git")
 	var said []string
 	try := func(password, token string) (released, error) {

@@ -109,7 +109,7 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 func (s supply) key() string {
 	all := &Part{Name: "supply", Needs: s.parts()}
 	if config, err := engineConfig(sortedKeys(s.served)); err == nil {
-		all.Inputs = []string{string(config)}
+		all.Inputs = append([]string{string(config)}, engineArgs...)
 	}
 	return all.Key()
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // machine stands for a computer that daggerw finds itself on: a PATH with
@@ -103,6 +104,19 @@ func (m *machine) release(sum string) {
 case $3 in */checksums.txt) cp `+served+`/checksums "$2" ;; */`+name+`) cp `+served+`/archive "$2" ;; *) exit 22 ;; esac`)
 }
 
+// engineEnv leaves what `airgap up` leaves: the lines, and where the CLI is.
+func (m *machine) engineEnv(lines string) {
+	m.t.Helper()
+	file := filepath.Join(m.home, ".cache/backstage-gitops/airgap/engine.env")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	lines += fmt.Sprintf("airgap_dagger=%s\nairgap_host=%s\n", shellQuote(filepath.Join(m.bin, "airdagger")), shellQuote("unix:///s"))
+	if err := os.WriteFile(file, []byte(lines), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 func (m *machine) daggerw(args ...string) (stdout, stderr string, code int) {
 	m.t.Helper()
 	cmd := exec.CommandContext(m.t.Context(), checkout+"/daggerw", args...)
@@ -158,36 +172,49 @@ func TestDaggerw(t *testing.T) {
 	}
 }
 
+// TestDaggerwRunningSupply: the engine is used if it runs, is this supply's and
+// is of this checkout; otherwise the supply is started, for which this machine
+// lacks the rights, and says so.
 func TestDaggerwRunningSupply(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	m.program("git", "echo tree")
-	m.program("airdagger", `printf '%s' "$_EXPERIMENTAL_DAGGER_RUNNER_HOST"; printf ' [%s]' "$@"`)
-	m.env = append(m.env, "DAGGERW=airgap")
-	env := filepath.Join(m.home, ".cache/backstage-gitops/airgap/engine.env")
-	if err := os.MkdirAll(filepath.Dir(env), 0o755); err != nil {
+	// Killed and waited for by nobody: it has a number and control groups still.
+	zombie := exec.Command("true")
+	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// This test stands for the engine: every line of its control groups has a colon.
-	text := fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n", os.Getpid(), shellQuote(filepath.Join(m.bin, "airdagger")), shellQuote("unix:///s"))
-	if err := os.WriteFile(env, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { _ = zombie.Wait() })
+	waitGone(zombie.Process.Pid, 10*time.Second)
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", zombie.Process.Pid)); err != nil || !strings.Contains(string(stat), ") Z ") {
+		t.Fatalf("not a zombie: %s, %v", stat, err)
 	}
-	if out, errs, code := m.daggerw("call", "a b"); out != "unix:///s [call] [a b]" || code != 0 {
-		t.Errorf("exit %d\nstdout %q\nstderr %q", code, out, errs)
+	// Every line of a process's control groups has a colon.
+	const own = ":"
+	cases := map[string]struct {
+		id, tree string
+		pid      int
+		runs     bool
+	}{
+		"it runs":                       {own, "tree", os.Getpid(), true},
+		"killed, and a zombie remains":  {own, "tree", zombie.Process.Pid, false},
+		"gone":                          {own, "tree", 1 << 22, false},
+		"its number is someone else's":  {"another-container", "tree", os.Getpid(), false},
+		"the checkout's supply changed": {own, "earlier", os.Getpid(), false},
 	}
-	reused := strings.Replace(text, "airgap_id=:", "airgap_id=another-container", 1)
-	if err := os.WriteFile(env, []byte(reused), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, errs, code := m.daggerw("call"); code != 1 || !strings.Contains(errs, "not root") {
-		t.Errorf("a process of somebody else under the engine's number: exit %d, %q", code, errs)
-	}
-	if err := os.WriteFile(env, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m.program("git", "echo changed")
-	if _, errs, code := m.daggerw("call"); code != 1 || !strings.Contains(errs, "not root") {
-		t.Errorf("a changed supply: exit %d, %q", code, errs)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			m.program("git", "echo tree")
+			m.program("airdagger", `printf '%s' "$_EXPERIMENTAL_DAGGER_RUNNER_HOST"; printf ' [%s]' "$@"`)
+			m.env = append(m.env, "DAGGERW=airgap")
+			m.engineEnv(fmt.Sprintf("airgap_id=%s\nairgap_tree=%s\nairgap_pid=%d\n", c.id, c.tree, c.pid))
+			out, errs, code := m.daggerw("call", "a b")
+			if c.runs && (out != "unix:///s [call] [a b]" || code != 0) {
+				t.Errorf("exit %d\nstdout %q\nstderr %q", code, out, errs)
+			}
+			if !c.runs && (out != "" || code != 1 || !strings.Contains(errs, "not root")) {
+				t.Errorf("it is used: exit %d\nstdout %q\nstderr %q", code, out, errs)
+			}
+		})
 	}
 }

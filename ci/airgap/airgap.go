@@ -99,7 +99,7 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	}()
 	start := time.Now()
 	if err := a.start(ctx, s); err != nil {
-		return fmt.Errorf("start the engine: %w\n%s\nits log: %s", err, indent(tailOf(a.engineLog())), a.engineLog())
+		return fmt.Errorf("start the engine: %w", err)
 	}
 	fmt.Fprintf(a.Progress, "airgap: engine ready in %s\n", time.Since(start).Round(100*time.Millisecond))
 	return a.writeEnv(s, key)
@@ -131,7 +131,13 @@ func (a Airgap) lock() (func(), error) {
 	return func() { f.Close() }, nil
 }
 
-func (a Airgap) engineLog() string { return filepath.Join(a.Cache, "logs", "engine.log") }
+// log is where the engine, the network and the mirror write.
+func (a Airgap) log(what string) string { return filepath.Join(a.Cache, "logs", what+".log") }
+
+// withLog is err with the last lines of a log.
+func (a Airgap) withLog(err error, what string) error {
+	return fmt.Errorf("%w\n%s\nits log: %s", err, indent(tailOf(a.log(what))), a.log(what))
+}
 
 // start lays out the engine's state, fills the mirror and starts, in this
 // order, the container, its network and the mirror inside that network.
@@ -142,7 +148,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(a.engineLog()), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(a.log("engine")), 0o755); err != nil {
 		return err
 	}
 	if err := a.fillMirror(ctx, s); err != nil {
@@ -198,17 +204,17 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 		return err
 	}
 
-	if err := os.Rename(a.engineLog(), a.engineLog()+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(a.log("engine"), a.log("engine")+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	log, err := os.Create(a.engineLog())
+	log, err := os.Create(a.log("engine"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	pidFile := filepath.Join(state, "engine.pid")
 	if err := a.runc(ctx, s, log, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, containerID(state)); err != nil {
-		return err
+		return a.withLog(err, "engine")
 	}
 	pid, err := readPID(pidFile)
 	if err != nil {
@@ -226,7 +232,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 	if err := a.daemon(mirror, "mirror"); err != nil {
 		return err
 	}
-	return a.waitReady(ctx, pid)
+	return a.waitReady(ctx)
 }
 
 // sdkGoProxy puts the answers in the Go SDK image before this machine's proxy.
@@ -251,7 +257,7 @@ func (a Airgap) runc(ctx context.Context, s supply, log *os.File, args ...string
 
 // daemon starts a process that outlives this one and notes its id.
 func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
-	log, err := os.Create(filepath.Join(a.Cache, "logs", what+".log"))
+	log, err := os.Create(a.log(what))
 	if err != nil {
 		return err
 	}
@@ -268,21 +274,29 @@ func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
 	return cmd.Process.Release()
 }
 
-// waitReady waits until the engine's socket answers.
-func (a Airgap) waitReady(ctx context.Context, pid int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+// waitReady waits until the engine's socket answers. It fails as soon as one of
+// the processes has ended.
+func (a Airgap) waitReady(ctx context.Context) error {
+	late := time.After(time.Minute)
 	for {
+		for _, what := range []string{"engine", "network", "mirror"} {
+			pid, err := readPID(filepath.Join(a.state(), what+".pid"))
+			if err != nil {
+				return err
+			}
+			if gone(pid) {
+				return a.withLog(fmt.Errorf("the %s ended at its start", what), what)
+			}
+		}
 		conn, err := net.Dial("unix", a.socket())
 		if err == nil {
 			return conn.Close()
 		}
-		if syscall.Kill(pid, 0) != nil {
-			return errors.New("the engine ended at its start")
-		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the engine did not answer within a minute: %w", err)
+			return ctx.Err()
+		case <-late:
+			return a.withLog(fmt.Errorf("the engine did not answer within a minute: %w", err), "engine")
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -314,24 +328,12 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) error {
 	if err := os.WriteFile(config, []byte(mirrorConfig(storage, addr, false)), 0o644); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var out tailWriter
-	out.limit = 1000
-	registry := exec.CommandContext(ctx, filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", config)
-	registry.Stdout, registry.Stderr = &out, &out
-	if err := registry.Start(); err != nil {
-		return err
+	out := &tailWriter{limit: 1000}
+	end, err := serve(ctx, out, addr, time.Minute, filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", config)
+	if err != nil {
+		return fmt.Errorf("the registry that fills it: %w\n%s", err, indent(out.String()))
 	}
-	defer func() { cancel(); _ = registry.Wait() }()
-	for range 100 {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	defer end()
 	for _, ref := range sortedKeys(s.served) {
 		official, err := name.ParseReference(ref)
 		if err != nil {
@@ -350,6 +352,40 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) error {
 		}
 	}
 	return os.WriteFile(done, nil, 0o644)
+}
+
+// serve starts a program that answers on a TCP address, and returns once it
+// does or when it cannot any more; end ends it.
+func serve(ctx context.Context, log io.Writer, addr string, limit time.Duration, argv ...string) (end func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	program := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	program.Stdout, program.Stderr = log, log
+	if err := program.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() { _ = program.Wait(); close(ended) }()
+	end = func() { cancel(); <-ended }
+	late := time.After(limit)
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			_ = conn.Close()
+			return end, nil
+		}
+		select {
+		case <-ended:
+			defer cancel()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, fmt.Errorf("it ended at its start: %s", program.ProcessState)
+		case <-late:
+			end()
+			return nil, fmt.Errorf("it did not answer on %s within %s", addr, limit)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // mirrorConfig is the configuration of the mirror's registry.
@@ -457,13 +493,15 @@ func (a Airgap) stop(ctx context.Context) error {
 }
 
 func waitGone(pid int, limit time.Duration) {
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		// A zombie that nobody waits for counts as gone.
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
+	for deadline := time.Now().Add(limit); !gone(pid) && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// gone tells whether the process has ended. A zombie that nobody waits for has.
+func gone(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
 // Stop ends everything that runs and keeps what was built.

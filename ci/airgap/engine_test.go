@@ -1,13 +1,18 @@
 package airgap
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -173,6 +178,118 @@ func TestDown(t *testing.T) {
 			}
 			if !slices.Equal(left, c.left) {
 				t.Errorf("left are %v, want %v", left, c.left)
+			}
+		})
+	}
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listening.Close() })
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	cases := map[string]struct {
+		addr, script string
+		limit        time.Duration
+		interrupted  bool
+		want         string
+	}{
+		"answers":       {addr: listening.Addr().String(), script: "exec sleep 60", limit: time.Minute},
+		"dies":          {addr: closed.Addr().String(), script: "echo no such disk >&2; exit 3", limit: time.Minute, want: "it ended at its start: exit status 3"},
+		"ends well":     {addr: closed.Addr().String(), script: "exit 0", limit: time.Minute, want: "it ended at its start: exit status 0"},
+		"never answers": {addr: closed.Addr().String(), script: "exec sleep 60", limit: 50 * time.Millisecond, want: "it did not answer on " + closed.Addr().String() + " within 50ms"},
+		"interrupted":   {addr: closed.Addr().String(), script: "exec sleep 60", limit: time.Minute, interrupted: true, want: context.Canceled.Error()},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.interrupted {
+				time.AfterFunc(50*time.Millisecond, cancel)
+			}
+			out := &tailWriter{limit: 100}
+			start := time.Now()
+			end, err := serve(ctx, out, c.addr, c.limit, "sh", "-c", c.script)
+			if err == nil {
+				end()
+			}
+			if got := fmt.Sprint(err); (err == nil) != (c.want == "") || err != nil && got != c.want {
+				t.Errorf("the error is %q, want %q", got, c.want)
+			}
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			if name == "dies" && out.String() != "no such disk\n" {
+				t.Errorf("its last lines are %q", out)
+			}
+		})
+	}
+}
+
+func TestWaitReady(t *testing.T) {
+	t.Parallel()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		ended, want string
+	}{
+		"all run":          {"", ""},
+		"without engine":   {"engine", "the engine ended at its start"},
+		"without network":  {"network", "the network ended at its start"},
+		"without a mirror": {"mirror", "the mirror ended at its start"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// Short: a socket's path has 108 bytes at most.
+			dir, err := os.MkdirTemp("", "ag")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			a := Airgap{Cache: dir, Progress: t.Output()}
+			for _, d := range []string{filepath.Dir(a.socket()), filepath.Dir(a.log("engine"))} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, what := range []string{"engine", "network", "mirror"} {
+				pid := os.Getpid()
+				if what == c.ended {
+					pid = ended.Process.Pid
+				}
+				for file, text := range map[string]string{filepath.Join(a.state(), what+".pid"): strconv.Itoa(pid), a.log(what): "what the " + what + " said\n"} {
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if c.ended == "" {
+				l, err := net.Listen("unix", a.socket())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { l.Close() })
+			}
+			err = a.waitReady(t.Context())
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), c.want+"\n") || !strings.Contains(err.Error(), "what the "+c.ended+" said") {
+				t.Errorf("the error is %v", err)
 			}
 		})
 	}

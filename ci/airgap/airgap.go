@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +47,9 @@ func DefaultCache() (string, error) {
 	return filepath.Join(dir, "backstage-gitops", "airgap"), nil
 }
 
+// ErrNeedsAMD64 is returned by Up on a machine that nothing here is built for.
+var ErrNeedsAMD64 = errors.New("no container runtime is running, and one can be built on Linux on x86-64 only: start Docker (or podman, nerdctl)")
+
 // ErrNeedsRoot is returned by Up for a user who may not make root filesystems.
 var ErrNeedsRoot = errors.New("no container runtime is running and this user is not root: start Docker (or podman, nerdctl), or run this as root")
 
@@ -58,8 +62,8 @@ func (a Airgap) socket() string  { return filepath.Join(a.state(), "run", filepa
 // where they do not run. It leaves engine.env in the cache directory, from
 // which daggerw reads how to reach the engine.
 func (a Airgap) Up(ctx context.Context) (err error) {
-	if os.Geteuid() != 0 {
-		return ErrNeedsRoot
+	if err := fits(runtime.GOOS, runtime.GOARCH, os.Geteuid()); err != nil {
+		return err
 	}
 	unlock, err := a.lock()
 	if err != nil {
@@ -103,6 +107,18 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	}
 	fmt.Fprintf(a.Progress, "airgap: engine ready in %s\n", time.Since(start).Round(100*time.Millisecond))
 	return a.writeEnv(s, key)
+}
+
+// fits tells whether the supply can be built and run here. The machine comes
+// first: root would not help on another one.
+func fits(goos, goarch string, uid int) error {
+	switch {
+	case goos != "linux" || goarch != "amd64":
+		return ErrNeedsAMD64
+	case uid != 0:
+		return ErrNeedsRoot
+	}
+	return nil
 }
 
 // key changes whenever a running engine no longer fits its parts.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +34,7 @@ func newMachine(t *testing.T) *machine {
 			t.Fatal(err)
 		}
 	}
-	for _, tool := range []string{"sh", "uname", "tr", "mktemp", "rm", "mv", "mkdir", "grep", "sha256sum", "tar", "gzip", "cat", "cp"} {
+	for _, tool := range []string{"sh", "tr", "mktemp", "rm", "mv", "mkdir", "grep", "sha256sum", "tar", "gzip", "cat", "cp"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +44,13 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	m.program("id", "echo 1000")
+	m.system("Linux", "x86_64")
 	return m
+}
+
+// system is what `uname -s` and `uname -m` say.
+func (m *machine) system(name, processor string) {
+	m.program("uname", "case $1 in -s) echo "+name+" ;; -m) echo "+processor+" ;; esac")
 }
 
 func (m *machine) program(name, script string) {
@@ -78,8 +83,10 @@ func (m *machine) dagger(version string) {
 printf 'installed:'; printf ' [%s]' "$@"`)
 }
 
-// release makes curl answer with a release; sum overrides its checksum.
-func (m *machine) release(sum string) {
+// release makes curl answer with a release for Linux; sum overrides its checksum.
+func (m *machine) release(sum string) { m.releaseFor("linux_amd64", sum) }
+
+func (m *machine) releaseFor(platform, sum string) {
 	m.t.Helper()
 	cli := "#!/bin/sh\nprintf 'downloaded:'; printf ' [%s]' \"$@\"\n"
 	var archive bytes.Buffer
@@ -90,7 +97,7 @@ func (m *machine) release(sum string) {
 	}
 	_, _ = w.Write([]byte(cli))
 	_, _ = w.Close(), z.Close()
-	name := fmt.Sprintf("dagger_%s_linux_%s.tar.gz", pinned("dagger").Version, runtime.GOARCH)
+	name := "dagger_" + pinned("dagger").Version + "_" + platform + ".tar.gz"
 	if sum == "" {
 		sum = fmt.Sprintf("%x", sha256.Sum256(archive.Bytes()))
 	}
@@ -143,6 +150,11 @@ func TestDaggerw(t *testing.T) {
 		"wrong checksum":         {func(m *machine) { m.docker(); m.release(strings.Repeat("0", 64)) }, "", "does not match its checksum: nothing was installed", 1},
 		"download refused":       {func(m *machine) { m.docker(); m.program("curl", "exit 22") }, "", "cannot be downloaded", 1},
 		"no runtime, not root":   {func(m *machine) { m.dagger(version) }, "", ErrNeedsRoot.Error(), 1},
+		"another processor":      {func(m *machine) { m.docker(); m.system("Linux", "aarch64"); m.releaseFor("linux_arm64", "") }, "downloaded: [call] [a b]", "downloading", 0},
+		"another system":         {func(m *machine) { m.docker(); m.system("Darwin", "arm64"); m.releaseFor("darwin_arm64", "") }, "downloaded: [call] [a b]", "downloading", 0},
+		"an unknown processor":   {func(m *machine) { m.docker(); m.system("Linux", "mips") }, "", "no official Dagger CLI for mips", 1},
+		"no runtime, processor":  {func(m *machine) { m.system("Linux", "aarch64") }, "", ErrNeedsAMD64.Error(), 1},
+		"no runtime, system":     {func(m *machine) { m.system("Darwin", "x86_64") }, "", ErrNeedsAMD64.Error(), 1},
 		"no runtime, no Go":      {func(m *machine) { m.program("id", "echo 0") }, "", "Go to build one is not on the PATH", 1},
 		"the supply fails":       {func(m *machine) { m.program("id", "echo 0"); m.program("go", "exit 7") }, "", "", 7},
 		"bogus choice":           {func(m *machine) { m.env = append(m.env, "DAGGERW=bogus") }, "", `DAGGERW is "bogus"`, 1},

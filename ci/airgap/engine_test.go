@@ -128,6 +128,29 @@ func TestContainerID(t *testing.T) {
 	}
 }
 
+func TestFits(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		goos, goarch string
+		uid          int
+		want         error
+	}{
+		"root":                       {"linux", "amd64", 0, nil},
+		"not root":                   {"linux", "amd64", 1000, ErrNeedsRoot},
+		"another processor":          {"linux", "arm64", 0, ErrNeedsAMD64},
+		"another processor, no root": {"linux", "arm64", 1000, ErrNeedsAMD64},
+		"another system":             {"darwin", "amd64", 0, ErrNeedsAMD64},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := fits(c.goos, c.goarch, c.uid); got != c.want {
+				t.Errorf("the error is %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestUpWithoutRoot(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {

@@ -32,17 +32,29 @@ type builder struct {
 	done    int
 }
 
-// closure lists the parts and everything they need, needs first.
+// closure lists the parts and everything they are built from, that first.
 func closure(parts []*Part) []*Part {
+	return inOrder(parts, func(*Part) bool { return false })
+}
+
+// missingFrom lists what must be built for the parts to be there. A part that
+// is there needs nothing: its own needs are not built for its sake.
+func missingFrom(store Store, parts []*Part) []*Part {
+	return inOrder(parts, store.Has)
+}
+
+// inOrder lists the parts and what comes before them, each once and that
+// first, without the parts to skip and what only they come after.
+func inOrder(parts []*Part, skip func(*Part) bool) []*Part {
 	var order []*Part
 	seen := map[*Part]bool{}
 	var visit func(*Part)
 	visit = func(p *Part) {
-		if seen[p] {
+		if seen[p] || skip(p) {
 			return
 		}
 		seen[p] = true
-		for _, n := range p.Needs {
+		for _, n := range p.before() {
 			visit(n)
 		}
 		order = append(order, p)
@@ -51,28 +63,6 @@ func closure(parts []*Part) []*Part {
 		visit(p)
 	}
 	return order
-}
-
-// missingFrom lists what must be built for the parts to be there. A part that
-// is there needs nothing: its own needs are not built for its sake.
-func missingFrom(store Store, parts []*Part) []*Part {
-	var wanted []*Part
-	var visit func(*Part)
-	seen := map[*Part]bool{}
-	visit = func(p *Part) {
-		if seen[p] || store.Has(p) {
-			return
-		}
-		seen[p] = true
-		for _, n := range p.Needs {
-			visit(n)
-		}
-		wanted = append(wanted, p)
-	}
-	for _, p := range parts {
-		visit(p)
-	}
-	return wanted
 }
 
 // build brings every part into the store. On the first failure it stops the
@@ -100,7 +90,7 @@ func (b *builder) build(ctx context.Context, parts []*Part) error {
 	var wg sync.WaitGroup
 	for _, p := range b.missing {
 		wg.Go(func() {
-			for _, n := range p.Needs {
+			for _, n := range p.before() {
 				if ch, ok := finished[n]; ok {
 					if !wait(ctx, ch) {
 						return

@@ -72,6 +72,9 @@ func TestOrder(t *testing.T) {
 	left := file("left", &n, base)
 	right := file("right", &n, base)
 	top := file("top", &n, right, left)
+	worker := file("worker", &n)
+	made := file("made", &n, base)
+	made.Tools = []*Part{worker}
 
 	cases := map[string]struct {
 		there, parts             []*Part
@@ -92,6 +95,17 @@ func TestOrder(t *testing.T) {
 			there:       []*Part{top},
 			parts:       []*Part{top},
 			wantClosure: []string{"base", "right", "left", "top"},
+		},
+		"what does the work comes before": {
+			there:       []*Part{base},
+			parts:       []*Part{made},
+			wantClosure: []string{"base", "worker", "made"},
+			wantMissing: []string{"worker", "made"},
+		},
+		"what does the work is not built without work": {
+			there:       []*Part{made},
+			parts:       []*Part{made},
+			wantClosure: []string{"base", "worker", "made"},
 		},
 		"nothing": {},
 	}

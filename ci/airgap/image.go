@@ -3,6 +3,7 @@ package airgap
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,10 +34,14 @@ type image struct {
 // part is the image as a part: layers gives the tar archives, lowest first,
 // once the parts needed are there.
 func (img image) part(name string, needs []*Part, inputs []string, layers func(ctx context.Context, w Work) ([]string, error)) *Part {
+	config, err := json.Marshal(img.config)
+	if err != nil {
+		panic(err) // strings and flags only
+	}
 	return &Part{
 		Name:   name,
 		Needs:  needs,
-		Inputs: append([]string{"layers-2", img.ref, fmt.Sprint(img.compressed), fmt.Sprint(img.config.Env, img.config.Entrypoint, img.config.Cmd, img.config.WorkingDir, img.config.User)}, inputs...),
+		Inputs: append([]string{"layers-2", img.ref, fmt.Sprint(img.compressed), string(config)}, inputs...),
 		Build: func(ctx context.Context, w Work) error {
 			tars, err := layers(ctx, w)
 			if err != nil {

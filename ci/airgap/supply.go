@@ -60,11 +60,10 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.engine = engine(s.tools, s.dagger, s.runc, s.cni, sdk)
 
 	goEnviron := append([]string{"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local", "GOLANG_VERSION=" + pinned("go").Version}, goProxyEnv(ctx)...)
-	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version}
-	if r := npmRegistry(ctx); r != "" {
-		// npm and Yarn in the image use the registry this machine uses.
-		nodeEnviron = append(nodeEnviron, "npm_config_registry="+r, "YARN_NPM_REGISTRY_SERVER="+strings.TrimSuffix(r, "/"))
-	}
+	// npm and Yarn in the image use the registry this machine uses.
+	npm := npmRegistry(ctx)
+	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version,
+		"npm_config_registry=" + npm, "YARN_NPM_REGISTRY_SERVER=" + strings.TrimSuffix(npm, "/")}
 	s.served = map[string]*Part{}
 	serve := func(name string, img image, needs []*Part, layers func(ctx context.Context, w Work) ([]string, error), inputs ...string) {
 		s.served[img.ref] = img.part(name, needs, inputs, layers)

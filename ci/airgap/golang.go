@@ -99,6 +99,30 @@ func runc(goRoot, toolchain *Part) *Part {
 	}
 }
 
+// registry is the registry of the module in dir, whose go.sum pins all that
+// it is compiled from.
+func registry(dir string) (*Part, error) {
+	pin := pinned("distribution")
+	digest, err := digestOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Part{
+		Name:     "registry",
+		Inputs:   []string{pin.Version, digest},
+		Compiles: true,
+		Build: func(ctx context.Context, w Work) error {
+			return command{
+				argv: []string{"go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/distribution/distribution/v3/version.version=" + pin.Version,
+					"-o", filepath.Join(w.Out, "bin/registry"), "."},
+				dir: dir,
+				env: append(goEnv(w), "CGO_ENABLED=0"),
+				log: w.Log,
+			}.run(ctx)
+		},
+	}, nil
+}
+
 // goProxyEnv is where this machine's Go looks for modules and checksums.
 func goProxyEnv(ctx context.Context) []string {
 	var env []string

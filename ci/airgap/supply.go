@@ -35,6 +35,9 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	if s.dagger, err = dagger(filepath.Join(root, "ci/airgap/shims")); err != nil {
 		return s, err
 	}
+	if s.registry, err = registry(filepath.Join(root, "ci/airgap/registry")); err != nil {
+		return s, err
+	}
 	s.tools = debianTools()
 	toolchain := goToolchain()
 	goRoot := rootfs("go-rootfs", s.tools, "minbase", []string{
@@ -54,7 +57,6 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		"github.com/containernetworking/plugins/plugins/main/loopback",
 		"github.com/containernetworking/plugins/plugins/meta/firewall",
 		"github.com/containernetworking/plugins/plugins/ipam/host-local")
-	s.registry = goTool("registry", pinned("distribution"), "github.com/distribution/distribution/v3/cmd/registry")
 	nodeTree := node(npmClient(s.tools))
 	sdk := goSDK(goRoot, toolchain, s.dagger)
 	s.engine = engine(s.tools, s.dagger, s.runc, s.cni, sdk)

@@ -74,6 +74,15 @@ func TestOneDagger(t *testing.T) {
 	}
 }
 
+// TestOneDistribution: the registry's module and the pin mean the same one.
+func TestOneDistribution(t *testing.T) {
+	t.Parallel()
+	want := "github.com/distribution/distribution/v3 " + pinned("distribution").Version
+	if !strings.Contains(read(t, "ci/airgap/registry/go.mod"), want+"\n") {
+		t.Errorf("the registry's go.mod does not require %s", want)
+	}
+}
+
 // TestMirrorServesVersions: the mirror answers for exactly the images that
 // .dagger/versions.go names.
 func TestMirrorServesVersions(t *testing.T) {

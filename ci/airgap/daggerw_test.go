@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,7 +35,7 @@ func newMachine(t *testing.T) *machine {
 			t.Fatal(err)
 		}
 	}
-	for _, tool := range []string{"sh", "tr", "mktemp", "rm", "mv", "mkdir", "grep", "sha256sum", "tar", "gzip", "cat", "cp"} {
+	for _, tool := range []string{"sh", "tr", "mktemp", "rm", "mv", "mkdir", "grep", "sha256sum", "tar", "gzip", "cat", "cp", "sleep", "touch"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -124,10 +125,23 @@ func (m *machine) engineEnv(lines string) {
 	}
 }
 
-func (m *machine) daggerw(args ...string) (stdout, stderr string, code int) {
+// supply makes Go build a program that does this as `airgap up`; this user is root.
+func (m *machine) supply(up string) {
 	m.t.Helper()
+	m.program("id", "echo 0")
+	m.program("built", up)
+	m.program("go", `while [ "$1" != -o ]; do shift; done; cp `+m.bin+`/built "$2"`)
+}
+
+func (m *machine) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(m.t.Context(), checkout+"/daggerw", args...)
 	cmd.Env = append([]string{"PATH=" + m.bin + ":" + m.tools, "HOME=" + m.home, "TMPDIR=" + m.tmp}, m.env...)
+	return cmd
+}
+
+func (m *machine) daggerw(args ...string) (stdout, stderr string, code int) {
+	m.t.Helper()
+	cmd := m.command(args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); cmd.ProcessState == nil {
@@ -156,7 +170,8 @@ func TestDaggerw(t *testing.T) {
 		"no runtime, processor":  {func(m *machine) { m.system("Linux", "aarch64") }, "", ErrNeedsAMD64.Error(), 1},
 		"no runtime, system":     {func(m *machine) { m.system("Darwin", "x86_64") }, "", ErrNeedsAMD64.Error(), 1},
 		"no runtime, no Go":      {func(m *machine) { m.program("id", "echo 0") }, "", "Go to build one is not on the PATH", 1},
-		"the supply fails":       {func(m *machine) { m.program("id", "echo 0"); m.program("go", "exit 7") }, "", "", 7},
+		"Go fails":               {func(m *machine) { m.program("id", "echo 0"); m.program("go", "exit 7") }, "", "", 7},
+		"the supply fails":       {func(m *machine) { m.supply("echo no disk >&2; exit 9") }, "", "no disk", 9},
 		"bogus choice":           {func(m *machine) { m.env = append(m.env, "DAGGERW=bogus") }, "", `DAGGERW is "bogus"`, 1},
 	}
 	for name, c := range cases {
@@ -174,11 +189,49 @@ func TestDaggerw(t *testing.T) {
 			if code == 1 && !strings.HasPrefix(errs, "daggerw: ") {
 				t.Errorf("it says %q", errs)
 			}
-			if installed, _ := filepath.Glob(filepath.Join(m.home, ".cache/backstage-gitops/*/*")); code != 0 && len(installed) > 0 {
+			if installed, _ := filepath.Glob(filepath.Join(m.home, ".cache/backstage-gitops/*/dagger")); code != 0 && len(installed) > 0 {
 				t.Errorf("installed %v", installed)
 			}
 			if left, _ := os.ReadDir(m.tmp); len(left) > 0 {
 				t.Errorf("left behind %v", left)
+			}
+		})
+	}
+}
+
+// TestDaggerwInterrupted: the supply ends before daggerw does, whoever of them
+// was told to end.
+func TestDaggerwInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, signal := range map[string]syscall.Signal{"interrupt": syscall.SIGINT, "termination": syscall.SIGTERM, "hang-up": syscall.SIGHUP} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			m.env = append(m.env, "DAGGERW=airgap")
+			started, cleaned := filepath.Join(m.home, "started"), filepath.Join(m.home, "cleaned")
+			m.supply("trap 'sleep 0.3; touch " + cleaned + "; exit 130' TERM\ntouch " + started + "\nwhile :; do sleep 0.05; done")
+			cmd := m.command("call")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				if _, err := os.Stat(started); err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the supply was not started")
+				}
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 130 {
+				t.Errorf("exit %d", code)
+			}
+			if _, err := os.Stat(cleaned); err != nil {
+				t.Error("it did not wait for the supply to end")
 			}
 		})
 	}

@@ -65,7 +65,8 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	if err := fits(runtime.GOOS, runtime.GOARCH, os.Geteuid()); err != nil {
 		return err
 	}
-	unlock, err := a.lock()
+	defer func() { err = a.explain(ctx, err) }()
+	unlock, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,10 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 		return err
 	}
 	built := len(missingFrom(a.store(), s.parts())) > 0
-	if err := b.build(ctx, s.parts()); err != nil {
+	if err := b.build(ctx, s.parts()); errors.Is(err, syscall.ENOSPC) {
+		// A full disk is in everyone's way: leave only what is finished on it.
+		return errors.Join(err, removeAll(b.shared))
+	} else if err != nil {
 		return err
 	}
 	if built {
@@ -97,8 +101,11 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
+		if err == nil {
+			return
+		}
+		if err := a.stop(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintf(a.Progress, "airgap: stop what was started: %v\n", err)
 		}
 	}()
 	start := time.Now()
@@ -130,7 +137,44 @@ func (s supply) key() string {
 	return all.Key()
 }
 
-func (a Airgap) lock() (func(), error) {
+// explain turns the errors that can come from anywhere into what a person
+// can do about them: an interrupt, which stops programs in ways of their own,
+// and a full disk.
+func (a Airgap) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case diskFull(err, ""):
+		free := "none is"
+		var disk syscall.Statfs_t
+		if syscall.Statfs(a.Cache, &disk) == nil {
+			free = gigabytes(int64(disk.Bavail)*disk.Bsize) + " are"
+		}
+		return fmt.Errorf("the disk is full: building takes up to %s in %s, where %s free now: make room there, or set XDG_CACHE_HOME to a folder on a larger disk, and run the same command again: it continues",
+			gigabytes(diskNeeded), a.Cache, free)
+	}
+	return err
+}
+
+// diskNeeded is how large the cache directory becomes while the supply is
+// built, module and build caches included, and before a step has run in the
+// engine.
+const diskNeeded = 12e9
+
+func gigabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB" }
+
+// diskFull tells whether the error, or what a program printed, is that of a
+// full disk.
+func diskFull(err error, printed string) bool {
+	text := strings.ToLower(err.Error() + printed)
+	// The second is apt's, which asks before it writes.
+	return errors.Is(err, syscall.ENOSPC) || strings.Contains(text, "no space left on device") || strings.Contains(text, "enough free space")
+}
+
+// lock keeps other runs out of the cache directory.
+func (a Airgap) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(a.Cache, 0o755); err != nil {
 		return nil, err
 	}
@@ -138,13 +182,25 @@ func (a Airgap) lock() (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		fmt.Fprintln(a.Progress, "airgap: another run is at work here, waiting for it")
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	for said := false; ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errors.Join(err, f.Close())
 		}
+		if !said {
+			fmt.Fprintln(a.Progress, "airgap: another run is at work here, waiting for it")
+			said = true
+		}
+		// Asked again and again, as nothing interrupts a wait in the kernel.
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), f.Close())
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return func() { f.Close() }, nil
 }
 
 // log is where the engine, the network and the mirror write.
@@ -196,7 +252,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 		}
 		half := rootDir + ".half"
 		if err := (command{argv: []string{"cp", "-a", filepath.Join(a.store().Path(s.engine), "rootfs"), half}}).run(ctx); err != nil {
-			return err
+			return errors.Join(err, removeAll(bundle))
 		}
 		if err := os.Rename(half, rootDir); err != nil {
 			return err
@@ -293,7 +349,7 @@ func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
 // waitReady waits until the engine's socket answers. It fails as soon as one of
 // the processes has ended.
 func (a Airgap) waitReady(ctx context.Context) error {
-	late := time.After(time.Minute)
+	interrupted, late := ctx.Done(), time.After(time.Minute)
 	for {
 		for _, what := range []string{"engine", "network", "mirror"} {
 			pid, err := readPID(filepath.Join(a.state(), what+".pid"))
@@ -306,11 +362,13 @@ func (a Airgap) waitReady(ctx context.Context) error {
 		}
 		conn, err := net.Dial("unix", a.socket())
 		if err == nil {
-			return conn.Close()
+			return errors.Join(conn.Close(), ctx.Err())
 		}
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-interrupted:
+			// An engine that is told to end while it opens its cache throws
+			// the cache away: let it come up first.
+			interrupted, late = nil, time.After(10*time.Second)
 		case <-late:
 			return a.withLog(fmt.Errorf("the engine did not answer within a minute: %w", err), "engine")
 		case <-time.After(50 * time.Millisecond):
@@ -320,7 +378,7 @@ func (a Airgap) waitReady(ctx context.Context) error {
 
 // fillMirror brings the images into the mirror's storage, through a registry
 // that runs for just that on an address of this machine only.
-func (a Airgap) fillMirror(ctx context.Context, s supply) error {
+func (a Airgap) fillMirror(ctx context.Context, s supply) (err error) {
 	done := filepath.Join(a.state(), "mirror", "filled-"+s.key())
 	if _, err := os.Stat(done); err == nil {
 		return nil
@@ -329,6 +387,11 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) error {
 	if err := removeAll(storage); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeAll(storage))
+		}
+	}()
 	if err := os.MkdirAll(storage, 0o755); err != nil {
 		return err
 	}
@@ -525,7 +588,7 @@ func (a Airgap) Stop(ctx context.Context) error {
 	if _, err := os.Stat(a.Cache); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	unlock, err := a.lock()
+	unlock, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -540,7 +603,7 @@ func (a Airgap) Down(ctx context.Context) error {
 	if err := a.Stop(ctx); err != nil {
 		return err
 	}
-	for _, made := range []string{"engine.env", "engine.env.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
+	for _, made := range []string{"airgap", "engine.env", "engine.env.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
 		if err := removeAll(filepath.Join(a.Cache, made)); err != nil {
 			return err
 		}

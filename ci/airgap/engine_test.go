@@ -1,9 +1,12 @@
 package airgap
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,7 +176,7 @@ func TestDown(t *testing.T) {
 		files, left []string
 	}{
 		"never made":     {nil, nil},
-		"all its own":    {[]string{"engine.env", "lock", "state/run/x", "parts/a-1/x", "logs/a.log", "tmp/x/y", "build/gomod/x"}, nil},
+		"all its own":    {[]string{"airgap", "engine.env", "lock", "state/run/x", "parts/a-1/x", "logs/a.log", "tmp/x/y", "build/gomod/x"}, nil},
 		"someone else's": {[]string{"engine.env", "parts/a-1/x", "mine/x"}, []string{"mine"}},
 	}
 	for name, c := range cases {
@@ -313,6 +317,104 @@ func TestWaitReady(t *testing.T) {
 			}
 			if err == nil || !strings.HasPrefix(err.Error(), c.want+"\n") || !strings.Contains(err.Error(), "what the "+c.ended+" said") {
 				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	a := Airgap{Cache: t.TempDir()}
+	const full = "the disk is full: building takes up to 12.0 GB in "
+	cases := map[string]struct {
+		err         error
+		interrupted bool
+		want        string
+	}{
+		"nothing":                     {want: "<nil>"},
+		"anything else":               {err: errors.New("exit status 1"), want: "exit status 1"},
+		"a full disk":                 {err: fmt.Errorf("build x: %w", syscall.ENOSPC), want: full},
+		"a full disk behind a server": {err: errors.New("PUT: 500\n    mkdir: no space left on device"), want: full},
+		"an interrupt":                {err: errors.New("signal: killed"), interrupted: true, want: context.Canceled.Error()},
+		"an interrupt at the end":     {interrupted: true, want: "<nil>"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.interrupted {
+				cancel()
+			}
+			got := fmt.Sprint(a.explain(ctx, c.err))
+			if c.want == full && (!strings.HasPrefix(got, full+a.Cache+", where ") || strings.Contains(got, "\n")) {
+				t.Errorf("the error is %q", got)
+			}
+			if c.want != full && got != c.want {
+				t.Errorf("the error is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Progress: &said}
+	unlock, err := a.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an interrupted wait ends with %v", err)
+	}
+	if said.String() != "airgap: another run is at work here, waiting for it\n" {
+		t.Errorf("it says %q", said.String())
+	}
+	time.AfterFunc(50*time.Millisecond, unlock)
+	again, err := a.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+}
+
+// TestInterruptedCommand: programs end with all that they have started, also
+// those that do not listen.
+func TestInterruptedCommand(t *testing.T) {
+	t.Parallel()
+	cases := map[string]string{
+		"listens":                 "sleep 60 & echo $!; wait",
+		"a child does not listen": "(trap '' TERM; exec sleep 60) & echo $!; wait",
+	}
+	for name, script := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			said, saying := io.Pipe()
+			ended := make(chan error, 1)
+			// A log that is a pipe is what keeps a command waiting for grandchildren.
+			go func() { ended <- command{argv: []string{"sh", "-c", script}, log: saying}.run(ctx) }()
+			var child int
+			if _, err := fmt.Fscan(said, &child); err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = io.Copy(io.Discard, said) }()
+			cancel()
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("it is no error")
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("it does not end")
+			}
+			waitGone(child, 5*time.Second)
+			if !gone(child) {
+				t.Error("its child runs on")
 			}
 		})
 	}

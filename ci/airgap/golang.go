@@ -57,11 +57,13 @@ func goToolchain() *Part {
 }
 
 // goEnv is the environment of Go builds: this machine's Go configuration with
-// module and build caches inside the supply's own folder.
+// module and build caches, and what an interrupt leaves, inside the supply's
+// own folder.
 func goEnv(w Work) []string {
 	return append(os.Environ(),
 		"GOMODCACHE="+filepath.Join(w.Shared, "gomod"),
 		"GOCACHE="+filepath.Join(w.Shared, "gobuild"),
+		"GOTMPDIR="+w.Scratch,
 		"GOFLAGS=-modcacherw",
 		"GOTOOLCHAIN=local",
 		"GOWORK=off",

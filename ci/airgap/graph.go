@@ -3,7 +3,6 @@ package airgap
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -131,14 +130,13 @@ func (b *builder) one(ctx context.Context, p *Part) error {
 	defer log.Close()
 	tail := &tailWriter{limit: 2000}
 	start := time.Now()
-	// The tail first: a full disk fails the log, and the tail says why.
-	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(tail, log))
+	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(tail, lossy{log}))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, syscall.ENOSPC) || strings.Contains(tail.String(), "No space left on device") || strings.Contains(tail.String(), "no space left on device"):
-		return fmt.Errorf("build %s: the disk that holds %s is full: free some space and run the same command again, it continues here", p.Name, b.tmp)
+	case diskFull(err, tail.String()):
+		return fmt.Errorf("build %s: %w", p.Name, syscall.ENOSPC)
 	default:
 		return fmt.Errorf("build %s: %w\n%s\nthe whole log: %s", p.Name, err, indent(tail.String()), path)
 	}
@@ -193,6 +191,15 @@ func release(slots <-chan struct{}) { <-slots }
 
 func indent(s string) string {
 	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+}
+
+// lossy writes what can be written. A log on a full disk must not end the
+// programs that write to it before they have said that it is full.
+type lossy struct{ io.Writer }
+
+func (l lossy) Write(p []byte) (int, error) {
+	_, _ = l.Writer.Write(p)
+	return len(p), nil
 }
 
 // tailWriter keeps the last bytes written to it, for error messages.

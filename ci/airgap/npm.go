@@ -68,7 +68,7 @@ func node(client *Part) *Part {
 // npm or, where it has none, with the client's.
 func npmPack(ctx context.Context, w Work, client []*Part, packages []string) error {
 	if len(client) == 0 {
-		argv := append([]string{"npm", "pack", "--silent"}, packages...)
+		argv := append([]string{"npm", "pack", "--loglevel=error"}, packages...)
 		return command{argv: argv, dir: w.Scratch, log: w.Log,
 			env: append(os.Environ(), "npm_config_cache="+filepath.Join(w.Scratch, "npm-cache"))}.run(ctx)
 	}
@@ -86,7 +86,7 @@ func npmPack(ctx context.Context, w Work, client []*Part, packages []string) err
 		}
 	}
 	root.binds["/pack"] = w.Scratch
-	argv := append([]string{"sh", "-c", `cd /pack && exec npm pack --silent "$@"`, "sh"}, packages...)
+	argv := append([]string{"sh", "-c", `cd /pack && exec npm pack --loglevel=error "$@"`, "sh"}, packages...)
 	return root.run(ctx, w, env, argv...)
 }
 

@@ -158,9 +158,9 @@ func (a Airgap) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// diskNeeded is how large the cache directory becomes while the supply is
+// diskNeeded is what the cache directory stays below while the supply is
 // built, module and build caches included, and before a step has run in the
-// engine.
+// engine: 4 GB of parts, and 2 GB of state or else the caches of compilers.
 const diskNeeded = 12e9
 
 func gigabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB" }

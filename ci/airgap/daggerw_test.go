@@ -199,6 +199,66 @@ func TestDaggerw(t *testing.T) {
 	}
 }
 
+// TestDaggerwSets: which words have the cluster's images made, and when.
+func TestDaggerwSets(t *testing.T) {
+	t.Parallel()
+	const none, core, cluster = "", "up\n", "up --set cluster\n"
+	cases := map[string]struct {
+		words, sets string
+		// fresh is what `airgap` is called with where no engine runs, running
+		// where one does that has these sets.
+		fresh, running string
+	}{
+		"version":                     {"version", "core", core, none},
+		"no words":                    {"", "core", core, none},
+		"image":                       {"call image", "core", core, none},
+		"e2e":                         {"call e2e", "core", cluster, cluster},
+		"e2e, an earlier supply":      {"call e2e", "", cluster, cluster},
+		"e2e again":                   {"call e2e", "core cluster", cluster, none},
+		"e2e, and more":               {"call e2e report export --path out", "core cluster other", cluster, none},
+		"e2e, a set that is not it":   {"call e2e", "core clusters", cluster, cluster},
+		"e2e, help":                   {"call e2e --help", "core", core, none},
+		"cluster":                     {"call cluster up", "core", cluster, cluster},
+		"rollback":                    {"call rollback", "core", cluster, cluster},
+		"promote":                     {"call promote --to staging", "core", cluster, cluster},
+		"check":                       {"check", "core", cluster, cluster},
+		"check, with flags":           {"--progress=plain check", "core", cluster, cluster},
+		"checks, listed":              {"check --list", "core", core, none},
+		"release":                     {"call release", "core", cluster, cluster},
+		"release, verified":           {"call release --verify=true", "core", cluster, cluster},
+		"release, not verified":       {"call release --verify=false", "core", core, none},
+		"release, not verified first": {"call --x release --verify=false --image e", "core", core, none},
+		"something like release":      {"call release-notes", "core", core, none},
+		"kind":                        {"-m ci/kind call cluster", "core", cluster, cluster},
+		"kind, another way":           {"-m=./ci/kind functions", "core", cluster, cluster},
+		"argocd":                      {"-m ./ci/argocd call install", "core", cluster, cluster},
+		"argocd as a function":        {"call argocd", "core", cluster, cluster},
+	}
+	for name, c := range cases {
+		for state, want := range map[string]string{"fresh": c.fresh, "running": c.running} {
+			t.Run(name+", "+state, func(t *testing.T) {
+				t.Parallel()
+				m := newMachine(t)
+				m.env = append(m.env, "DAGGERW=airgap")
+				m.supply(`echo "$@" >&2; exit 3`)
+				m.program("git", "echo tree")
+				m.program("airdagger", "exit 0")
+				if state == "running" {
+					lines := fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\n", os.Getpid())
+					if c.sets != "" {
+						lines += "airgap_sets=" + shellQuote(c.sets) + "\n"
+					}
+					m.engineEnv(lines)
+				}
+				_, errs, code := m.daggerw(strings.Fields(c.words)...)
+				if errs != want || (code == 3) != (want != none) {
+					t.Errorf("exit %d, the supply is called with %q, want %q", code, errs, want)
+				}
+			})
+		}
+	}
+}
+
 // TestDaggerwInterrupted: the supply ends before daggerw does, whoever of them
 // was told to end.
 func TestDaggerwInterrupted(t *testing.T) {

@@ -34,6 +34,9 @@ type Airgap struct {
 	Cache string
 	// Root is the checkout, whose shims are compiled.
 	Root string
+	// Sets are sets of images that Up adds to the core and to those it was
+	// asked for before.
+	Sets []string
 	// Progress receives a line per finished part.
 	Progress io.Writer
 }
@@ -76,26 +79,42 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	before, err := a.remembered()
+	if err != nil {
+		return err
+	}
+	sets, err := s.choose(a.Sets, before)
+	if err != nil {
+		return err
+	}
 	b := &builder{store: a.store(), tmp: filepath.Join(a.Cache, "tmp"), shared: filepath.Join(a.Cache, "build"), logs: filepath.Join(a.Cache, "logs"), progress: a.Progress}
 	// What an interrupted run left half-built.
 	if err := removeAll(b.tmp); err != nil {
 		return err
 	}
-	built := len(missingFrom(a.store(), s.parts())) > 0
-	if err := b.build(ctx, s.parts()); errors.Is(err, syscall.ENOSPC) {
+	built := len(missingFrom(a.store(), s.parts(sets))) > 0
+	if err := b.build(ctx, s.parts(sets)); errors.Is(err, syscall.ENOSPC) {
 		// A full disk is in everyone's way: leave only what is finished on it.
 		return errors.Join(err, removeAll(b.shared))
 	} else if err != nil {
 		return err
 	}
 	if built {
-		if err := errors.Join(removeAll(b.shared), a.store().Prune(closure(s.parts()))); err != nil {
+		// Parts of a set that nobody asked for yet are those of an interrupted
+		// run, which continues with them.
+		if err := errors.Join(removeAll(b.shared), a.store().Prune(closure(s.parts(s.sets())))); err != nil {
 			return err
 		}
 	}
+	if err := a.remember(sets); err != nil {
+		return err
+	}
 	key := s.key()
 	if a.running(key) {
-		return a.writeEnv(s, key)
+		if err := a.fillMirror(ctx, s, s.images(sets)); err != nil {
+			return fmt.Errorf("fill the mirror: %w", err)
+		}
+		return a.writeEnv(s, key, sets)
 	}
 	if err := a.stop(ctx); err != nil {
 		return err
@@ -109,11 +128,11 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 		}
 	}()
 	start := time.Now()
-	if err := a.start(ctx, s); err != nil {
+	if err := a.start(ctx, s, sets); err != nil {
 		return fmt.Errorf("start the engine: %w", err)
 	}
 	fmt.Fprintf(a.Progress, "airgap: engine ready in %s\n", time.Since(start).Round(100*time.Millisecond))
-	return a.writeEnv(s, key)
+	return a.writeEnv(s, key, sets)
 }
 
 // fits tells whether the supply can be built and run here. The machine comes
@@ -128,10 +147,12 @@ func fits(goos, goarch string, uid int) error {
 	return nil
 }
 
-// key changes whenever a running engine no longer fits its parts.
+// key changes whenever a running engine no longer fits its parts. Sets do not
+// count: the engine's configuration names the registries of all of them, and
+// their images join a mirror that runs.
 func (s supply) key() string {
-	all := &Part{Name: "supply", Needs: s.parts()}
-	if config, err := engineConfig(sortedKeys(s.served)); err == nil {
+	all := &Part{Name: "supply", Needs: s.parts([]string{coreSet})}
+	if config, err := engineConfig(sortedKeys(s.images(s.sets()))); err == nil {
 		all.Inputs = append([]string{string(config)}, engineArgs...)
 	}
 	return all.Key()
@@ -213,7 +234,7 @@ func (a Airgap) withLog(err error, what string) error {
 
 // start lays out the engine's state, fills the mirror and starts, in this
 // order, the container, its network and the mirror inside that network.
-func (a Airgap) start(ctx context.Context, s supply) error {
+func (a Airgap) start(ctx context.Context, s supply, sets []string) error {
 	state := a.state()
 	for _, d := range []string{"run", "lib", "etc", "runc", "mirror"} {
 		if err := os.MkdirAll(filepath.Join(state, d), 0o755); err != nil {
@@ -223,10 +244,13 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 	if err := os.MkdirAll(filepath.Dir(a.log("engine")), 0o755); err != nil {
 		return err
 	}
-	if err := a.fillMirror(ctx, s); err != nil {
+	if err := a.emptyMirror(s.images(s.sets())); err != nil {
+		return err
+	}
+	if err := a.fillMirror(ctx, s, s.images(sets)); err != nil {
 		return fmt.Errorf("fill the mirror: %w", err)
 	}
-	config, err := engineConfig(sortedKeys(s.served))
+	config, err := engineConfig(sortedKeys(s.images(s.sets())))
 	if err != nil {
 		return err
 	}
@@ -376,24 +400,51 @@ func (a Airgap) waitReady(ctx context.Context) error {
 	}
 }
 
-// fillMirror brings the images into the mirror's storage, through a registry
-// that runs for just that on an address of this machine only.
-func (a Airgap) fillMirror(ctx context.Context, s supply) (err error) {
-	done := filepath.Join(a.state(), "mirror", "filled-"+s.key())
-	if _, err := os.Stat(done); err == nil {
+// mirrored is the file that says that the mirror has the image of this part.
+func (a Airgap) mirrored(p *Part) string {
+	return filepath.Join(a.state(), "mirrored", filepath.Base(a.store().Path(p)))
+}
+
+// emptyMirror removes the mirror's storage where it holds an image that is
+// none of these: a registry gives back no space otherwise.
+func (a Airgap) emptyMirror(images map[string]*Part) error {
+	entries, err := os.ReadDir(filepath.Join(a.state(), "mirrored"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := map[string]bool{}
+	for _, p := range images {
+		known[filepath.Base(a.mirrored(p))] = true
+	}
+	stale := err != nil // storage without a word of what it holds
+	for _, e := range entries {
+		stale = stale || !known[e.Name()]
+	}
+	if !stale {
+		return nil
+	}
+	// What it is said to hold goes first: an interruption leaves nothing claimed.
+	return errors.Join(removeAll(filepath.Join(a.state(), "mirrored")), removeAll(filepath.Join(a.state(), "mirror")))
+}
+
+// fillMirror brings the images that it lacks into the mirror's storage,
+// through a registry that runs for just that on an address of this machine
+// only. The mirror itself only reads and may run meanwhile.
+func (a Airgap) fillMirror(ctx context.Context, s supply, images map[string]*Part) error {
+	var missing []string
+	for _, ref := range sortedKeys(images) {
+		if _, err := os.Stat(a.mirrored(images[ref])); err != nil {
+			missing = append(missing, ref)
+		}
+	}
+	if len(missing) == 0 {
 		return nil
 	}
 	storage := filepath.Join(a.state(), "mirror")
-	if err := removeAll(storage); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, removeAll(storage))
+	for _, dir := range []string{storage, filepath.Join(a.state(), "mirrored")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
 		}
-	}()
-	if err := os.MkdirAll(storage, 0o755); err != nil {
-		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -413,7 +464,8 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) (err error) {
 		return fmt.Errorf("the registry that fills it: %w\n%s", err, indent(out.String()))
 	}
 	defer end()
-	for _, ref := range sortedKeys(s.served) {
+	for _, ref := range missing {
+		start := time.Now()
 		official, err := name.ParseReference(ref)
 		if err != nil {
 			return err
@@ -422,15 +474,19 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) (err error) {
 		if err != nil {
 			return err
 		}
-		img, err := readImage(a.store().Path(s.served[ref]))
+		img, err := readImage(a.store().Path(images[ref]))
 		if err != nil {
 			return err
 		}
 		if err := remote.Write(tag, img, remote.WithContext(ctx)); err != nil {
 			return fmt.Errorf("%s: %w\n%s", ref, err, indent(out.String()))
 		}
+		if err := os.WriteFile(a.mirrored(images[ref]), []byte(ref+"\n"), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Progress, "airgap: the mirror has %s %s\n", ref, time.Since(start).Round(100*time.Millisecond))
 	}
-	return os.WriteFile(done, nil, 0o644)
+	return nil
 }
 
 // serve starts a program that answers on a TCP address, and returns once it
@@ -484,7 +540,7 @@ http:
 }
 
 // writeEnv writes what daggerw sources, in one rename.
-func (a Airgap) writeEnv(s supply, key string) error {
+func (a Airgap) writeEnv(s supply, key string, sets []string) error {
 	pid, err := readPID(filepath.Join(a.state(), "engine.pid"))
 	if err != nil {
 		return err
@@ -492,8 +548,8 @@ func (a Airgap) writeEnv(s supply, key string) error {
 	// The tree this was built from, so that daggerw sees a changed supply
 	// without asking Go; empty outside of Git.
 	tree, _ := command{argv: []string{"git", "-C", a.Root, "rev-parse", "--verify", "--quiet", "HEAD:ci/airgap"}}.output(context.Background())
-	text := fmt.Sprintf("airgap_id=%s\nairgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n",
-		containerID(a.state()), key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()))
+	text := fmt.Sprintf("airgap_id=%s\nairgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\nairgap_sets=%s\n",
+		containerID(a.state()), key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()), shellQuote(strings.Join(sets, " ")))
 	tmp := a.envFile() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err
@@ -603,7 +659,7 @@ func (a Airgap) Down(ctx context.Context) error {
 	if err := a.Stop(ctx); err != nil {
 		return err
 	}
-	for _, made := range []string{"airgap", "engine.env", "engine.env.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
+	for _, made := range []string{"airgap", "engine.env", "engine.env.tmp", "sets", "sets.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
 		if err := removeAll(filepath.Join(a.Cache, made)); err != nil {
 			return err
 		}

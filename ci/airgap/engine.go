@@ -47,11 +47,7 @@ exec /usr/local/bin/dagger-engine "$@"
 
 // engine is the root filesystem of Dagger's engine, laid out as its official
 // image is.
-func engine(tools, dagger, runc, cni, sdk *Part) *Part {
-	base := rootfs("engine-rootfs", tools, "minbase", []string{
-		"ca-certificates", "git", "openssh-client", "openssl", "iptables", "nftables", "dnsmasq-base",
-		"pigz", "xz-utils", "tini", "procps", "iproute2", "e2fsprogs",
-	})
+func engine(base, dagger, runc, cni, sdk *Part) *Part {
 	return &Part{
 		Name:   "engine",
 		Needs:  []*Part{base, dagger, runc, cni, sdk},

@@ -63,6 +63,7 @@ needed; everything is kept in one cache directory.`,
 		},
 	}
 	up.Flags().StringVar(&a.Root, "root", "", "checkout of this repository (default: the one around the working directory)")
+	up.Flags().StringSliceVar(&a.Sets, "set", nil, "sets of images to have besides the core and those of earlier runs, such as cluster; a running engine gets them without a restart")
 	cmd.AddCommand(
 		up,
 		&cobra.Command{

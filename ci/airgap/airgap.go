@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,9 @@ type Airgap struct {
 	Cache string
 	// Root is the checkout, whose shims are compiled.
 	Root string
+	// Sets are sets of images that Up adds to the core and to those it was
+	// asked for before.
+	Sets []string
 	// Progress receives a line per finished part.
 	Progress io.Writer
 }
@@ -46,6 +50,9 @@ func DefaultCache() (string, error) {
 	return filepath.Join(dir, "backstage-gitops", "airgap"), nil
 }
 
+// ErrNeedsAMD64 is returned by Up on a machine that nothing here is built for.
+var ErrNeedsAMD64 = errors.New("no container runtime is running, and one can be built on Linux on x86-64 only: start Docker (or podman, nerdctl)")
+
 // ErrNeedsRoot is returned by Up for a user who may not make root filesystems.
 var ErrNeedsRoot = errors.New("no container runtime is running and this user is not root: start Docker (or podman, nerdctl), or run this as root")
 
@@ -58,10 +65,11 @@ func (a Airgap) socket() string  { return filepath.Join(a.state(), "run", filepa
 // where they do not run. It leaves engine.env in the cache directory, from
 // which daggerw reads how to reach the engine.
 func (a Airgap) Up(ctx context.Context) (err error) {
-	if os.Geteuid() != 0 {
-		return ErrNeedsRoot
+	if err := fits(runtime.GOOS, runtime.GOARCH, os.Geteuid()); err != nil {
+		return err
 	}
-	unlock, err := a.lock()
+	defer func() { err = a.explain(ctx, err) }()
+	unlock, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -71,50 +79,123 @@ func (a Airgap) Up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	before, err := a.remembered()
+	if err != nil {
+		return err
+	}
+	sets, err := s.choose(a.Sets, before)
+	if err != nil {
+		return err
+	}
 	b := &builder{store: a.store(), tmp: filepath.Join(a.Cache, "tmp"), shared: filepath.Join(a.Cache, "build"), logs: filepath.Join(a.Cache, "logs"), progress: a.Progress}
 	// What an interrupted run left half-built.
 	if err := removeAll(b.tmp); err != nil {
 		return err
 	}
-	built := len(missingFrom(a.store(), s.parts())) > 0
-	if err := b.build(ctx, s.parts()); err != nil {
+	built := len(missingFrom(a.store(), s.parts(sets))) > 0
+	if err := b.build(ctx, s.parts(sets)); errors.Is(err, syscall.ENOSPC) {
+		// A full disk is in everyone's way: leave only what is finished on it.
+		return errors.Join(err, removeAll(b.shared))
+	} else if err != nil {
 		return err
 	}
 	if built {
-		if err := errors.Join(removeAll(b.shared), a.store().Prune(closure(s.parts()))); err != nil {
+		// Parts of a set that nobody asked for yet are those of an interrupted
+		// run, which continues with them.
+		if err := errors.Join(removeAll(b.shared), a.store().Prune(closure(s.parts(s.sets())))); err != nil {
 			return err
 		}
 	}
+	if err := a.remember(sets); err != nil {
+		return err
+	}
 	key := s.key()
 	if a.running(key) {
-		return a.writeEnv(s, key)
+		if err := a.fillMirror(ctx, s, s.images(sets)); err != nil {
+			return fmt.Errorf("fill the mirror: %w", err)
+		}
+		return a.writeEnv(s, key, sets)
 	}
 	if err := a.stop(ctx); err != nil {
 		return err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
+		if err == nil {
+			return
+		}
+		if err := a.stop(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintf(a.Progress, "airgap: stop what was started: %v\n", err)
 		}
 	}()
 	start := time.Now()
-	if err := a.start(ctx, s); err != nil {
-		return fmt.Errorf("start the engine: %w\n%s\nits log: %s", err, indent(tailOf(a.engineLog())), a.engineLog())
+	if err := a.start(ctx, s, sets); err != nil {
+		return fmt.Errorf("start the engine: %w", err)
 	}
 	fmt.Fprintf(a.Progress, "airgap: engine ready in %s\n", time.Since(start).Round(100*time.Millisecond))
-	return a.writeEnv(s, key)
+	return a.writeEnv(s, key, sets)
 }
 
-// key changes whenever a running engine no longer fits its parts.
+// fits tells whether the supply can be built and run here. The machine comes
+// first: root would not help on another one.
+func fits(goos, goarch string, uid int) error {
+	switch {
+	case goos != "linux" || goarch != "amd64":
+		return ErrNeedsAMD64
+	case uid != 0:
+		return ErrNeedsRoot
+	}
+	return nil
+}
+
+// key changes whenever a running engine no longer fits its parts. Sets do not
+// count: the engine's configuration names the registries of all of them, and
+// their images join a mirror that runs.
 func (s supply) key() string {
-	all := &Part{Name: "supply", Needs: s.parts()}
-	if config, err := engineConfig(sortedKeys(s.served)); err == nil {
-		all.Inputs = []string{string(config)}
+	all := &Part{Name: "supply", Needs: s.parts([]string{coreSet})}
+	if config, err := engineConfig(sortedKeys(s.images(s.sets()))); err == nil {
+		all.Inputs = append([]string{string(config)}, engineArgs...)
 	}
 	return all.Key()
 }
 
-func (a Airgap) lock() (func(), error) {
+// explain turns the errors that can come from anywhere into what a person
+// can do about them: an interrupt, which stops programs in ways of their own,
+// and a full disk.
+func (a Airgap) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case diskFull(err, ""):
+		free := "none is"
+		var disk syscall.Statfs_t
+		if syscall.Statfs(a.Cache, &disk) == nil {
+			free = gigabytes(int64(disk.Bavail)*disk.Bsize) + " are"
+		}
+		return fmt.Errorf("the disk is full: building takes up to %s in %s, where %s free now: make room there, or set XDG_CACHE_HOME to a folder on a larger disk, and run the same command again: it continues",
+			gigabytes(diskNeeded), a.Cache, free)
+	}
+	return err
+}
+
+// diskNeeded is what the cache directory stays below while the supply is
+// built, module and build caches included, and before a step has run in the
+// engine: 4 GB of parts, and 2 GB of state or else the caches of compilers.
+const diskNeeded = 12e9
+
+func gigabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB" }
+
+// diskFull tells whether the error, or what a program printed, is that of a
+// full disk.
+func diskFull(err error, printed string) bool {
+	text := strings.ToLower(err.Error() + printed)
+	// The second is apt's, which asks before it writes.
+	return errors.Is(err, syscall.ENOSPC) || strings.Contains(text, "no space left on device") || strings.Contains(text, "enough free space")
+}
+
+// lock keeps other runs out of the cache directory.
+func (a Airgap) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(a.Cache, 0o755); err != nil {
 		return nil, err
 	}
@@ -122,33 +203,54 @@ func (a Airgap) lock() (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		fmt.Fprintln(a.Progress, "airgap: another run is at work here, waiting for it")
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	for said := false; ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errors.Join(err, f.Close())
 		}
+		if !said {
+			fmt.Fprintln(a.Progress, "airgap: another run is at work here, waiting for it")
+			said = true
+		}
+		// Asked again and again, as nothing interrupts a wait in the kernel.
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), f.Close())
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return func() { f.Close() }, nil
 }
 
-func (a Airgap) engineLog() string { return filepath.Join(a.Cache, "logs", "engine.log") }
+// log is where the engine, the network and the mirror write.
+func (a Airgap) log(what string) string { return filepath.Join(a.Cache, "logs", what+".log") }
+
+// withLog is err with the last lines of a log.
+func (a Airgap) withLog(err error, what string) error {
+	return fmt.Errorf("%w\n%s\nits log: %s", err, indent(tailOf(a.log(what))), a.log(what))
+}
 
 // start lays out the engine's state, fills the mirror and starts, in this
 // order, the container, its network and the mirror inside that network.
-func (a Airgap) start(ctx context.Context, s supply) error {
+func (a Airgap) start(ctx context.Context, s supply, sets []string) error {
 	state := a.state()
 	for _, d := range []string{"run", "lib", "etc", "runc", "mirror"} {
 		if err := os.MkdirAll(filepath.Join(state, d), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(a.engineLog()), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(a.log("engine")), 0o755); err != nil {
 		return err
 	}
-	if err := a.fillMirror(ctx, s); err != nil {
+	if err := a.emptyMirror(s.images(s.sets())); err != nil {
+		return err
+	}
+	if err := a.fillMirror(ctx, s, s.images(sets)); err != nil {
 		return fmt.Errorf("fill the mirror: %w", err)
 	}
-	config, err := engineConfig(sortedKeys(s.served))
+	config, err := engineConfig(sortedKeys(s.images(s.sets())))
 	if err != nil {
 		return err
 	}
@@ -174,7 +276,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 		}
 		half := rootDir + ".half"
 		if err := (command{argv: []string{"cp", "-a", filepath.Join(a.store().Path(s.engine), "rootfs"), half}}).run(ctx); err != nil {
-			return err
+			return errors.Join(err, removeAll(bundle))
 		}
 		if err := os.Rename(half, rootDir); err != nil {
 			return err
@@ -198,17 +300,17 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 		return err
 	}
 
-	if err := os.Rename(a.engineLog(), a.engineLog()+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(a.log("engine"), a.log("engine")+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	log, err := os.Create(a.engineLog())
+	log, err := os.Create(a.log("engine"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	pidFile := filepath.Join(state, "engine.pid")
 	if err := a.runc(ctx, s, log, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, containerID(state)); err != nil {
-		return err
+		return a.withLog(err, "engine")
 	}
 	pid, err := readPID(pidFile)
 	if err != nil {
@@ -226,7 +328,7 @@ func (a Airgap) start(ctx context.Context, s supply) error {
 	if err := a.daemon(mirror, "mirror"); err != nil {
 		return err
 	}
-	return a.waitReady(ctx, pid)
+	return a.waitReady(ctx)
 }
 
 // sdkGoProxy puts the answers in the Go SDK image before this machine's proxy.
@@ -251,7 +353,7 @@ func (a Airgap) runc(ctx context.Context, s supply, log *os.File, args ...string
 
 // daemon starts a process that outlives this one and notes its id.
 func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
-	log, err := os.Create(filepath.Join(a.Cache, "logs", what+".log"))
+	log, err := os.Create(a.log(what))
 	if err != nil {
 		return err
 	}
@@ -268,39 +370,81 @@ func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
 	return cmd.Process.Release()
 }
 
-// waitReady waits until the engine's socket answers.
-func (a Airgap) waitReady(ctx context.Context, pid int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+// waitReady waits until the engine's socket answers. It fails as soon as one of
+// the processes has ended.
+func (a Airgap) waitReady(ctx context.Context) error {
+	interrupted, late := ctx.Done(), time.After(time.Minute)
 	for {
+		for _, what := range []string{"engine", "network", "mirror"} {
+			pid, err := readPID(filepath.Join(a.state(), what+".pid"))
+			if err != nil {
+				return err
+			}
+			if gone(pid) {
+				return a.withLog(fmt.Errorf("the %s ended at its start", what), what)
+			}
+		}
 		conn, err := net.Dial("unix", a.socket())
 		if err == nil {
-			return conn.Close()
-		}
-		if syscall.Kill(pid, 0) != nil {
-			return errors.New("the engine ended at its start")
+			return errors.Join(conn.Close(), ctx.Err())
 		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the engine did not answer within a minute: %w", err)
+		case <-interrupted:
+			// An engine that is told to end while it opens its cache throws
+			// the cache away: let it come up first.
+			interrupted, late = nil, time.After(10*time.Second)
+		case <-late:
+			return a.withLog(fmt.Errorf("the engine did not answer within a minute: %w", err), "engine")
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// fillMirror brings the images into the mirror's storage, through a registry
-// that runs for just that on an address of this machine only.
-func (a Airgap) fillMirror(ctx context.Context, s supply) error {
-	done := filepath.Join(a.state(), "mirror", "filled-"+s.key())
-	if _, err := os.Stat(done); err == nil {
+// mirrored is the file that says that the mirror has the image of this part.
+func (a Airgap) mirrored(p *Part) string {
+	return filepath.Join(a.state(), "mirrored", filepath.Base(a.store().Path(p)))
+}
+
+// emptyMirror removes the mirror's storage where it holds an image that is
+// none of these: a registry gives back no space otherwise.
+func (a Airgap) emptyMirror(images map[string]*Part) error {
+	entries, err := os.ReadDir(filepath.Join(a.state(), "mirrored"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := map[string]bool{}
+	for _, p := range images {
+		known[filepath.Base(a.mirrored(p))] = true
+	}
+	stale := err != nil // storage without a word of what it holds
+	for _, e := range entries {
+		stale = stale || !known[e.Name()]
+	}
+	if !stale {
+		return nil
+	}
+	// What it is said to hold goes first: an interruption leaves nothing claimed.
+	return errors.Join(removeAll(filepath.Join(a.state(), "mirrored")), removeAll(filepath.Join(a.state(), "mirror")))
+}
+
+// fillMirror brings the images that it lacks into the mirror's storage,
+// through a registry that runs for just that on an address of this machine
+// only. The mirror itself only reads and may run meanwhile.
+func (a Airgap) fillMirror(ctx context.Context, s supply, images map[string]*Part) error {
+	var missing []string
+	for _, ref := range sortedKeys(images) {
+		if _, err := os.Stat(a.mirrored(images[ref])); err != nil {
+			missing = append(missing, ref)
+		}
+	}
+	if len(missing) == 0 {
 		return nil
 	}
 	storage := filepath.Join(a.state(), "mirror")
-	if err := removeAll(storage); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(storage, 0o755); err != nil {
-		return err
+	for _, dir := range []string{storage, filepath.Join(a.state(), "mirrored")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -314,25 +458,14 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) error {
 	if err := os.WriteFile(config, []byte(mirrorConfig(storage, addr, false)), 0o644); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var out tailWriter
-	out.limit = 1000
-	registry := exec.CommandContext(ctx, filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", config)
-	registry.Stdout, registry.Stderr = &out, &out
-	if err := registry.Start(); err != nil {
-		return err
+	out := &tailWriter{limit: 1000}
+	end, err := serve(ctx, out, addr, time.Minute, filepath.Join(a.store().Path(s.registry), "bin/registry"), "serve", config)
+	if err != nil {
+		return fmt.Errorf("the registry that fills it: %w\n%s", err, indent(out.String()))
 	}
-	defer func() { cancel(); _ = registry.Wait() }()
-	for range 100 {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	for _, ref := range sortedKeys(s.served) {
+	defer end()
+	for _, ref := range missing {
+		start := time.Now()
 		official, err := name.ParseReference(ref)
 		if err != nil {
 			return err
@@ -341,15 +474,53 @@ func (a Airgap) fillMirror(ctx context.Context, s supply) error {
 		if err != nil {
 			return err
 		}
-		img, err := readImage(a.store().Path(s.served[ref]))
+		img, err := readImage(a.store().Path(images[ref]))
 		if err != nil {
 			return err
 		}
 		if err := remote.Write(tag, img, remote.WithContext(ctx)); err != nil {
 			return fmt.Errorf("%s: %w\n%s", ref, err, indent(out.String()))
 		}
+		if err := os.WriteFile(a.mirrored(images[ref]), []byte(ref+"\n"), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Progress, "airgap: the mirror has %s %s\n", ref, time.Since(start).Round(100*time.Millisecond))
 	}
-	return os.WriteFile(done, nil, 0o644)
+	return nil
+}
+
+// serve starts a program that answers on a TCP address, and returns once it
+// does or when it cannot any more; end ends it.
+func serve(ctx context.Context, log io.Writer, addr string, limit time.Duration, argv ...string) (end func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	program := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	program.Stdout, program.Stderr = log, log
+	if err := program.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() { _ = program.Wait(); close(ended) }()
+	end = func() { cancel(); <-ended }
+	late := time.After(limit)
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			_ = conn.Close()
+			return end, nil
+		}
+		select {
+		case <-ended:
+			defer cancel()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, fmt.Errorf("it ended at its start: %s", program.ProcessState)
+		case <-late:
+			end()
+			return nil, fmt.Errorf("it did not answer on %s within %s", addr, limit)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // mirrorConfig is the configuration of the mirror's registry.
@@ -369,7 +540,7 @@ http:
 }
 
 // writeEnv writes what daggerw sources, in one rename.
-func (a Airgap) writeEnv(s supply, key string) error {
+func (a Airgap) writeEnv(s supply, key string, sets []string) error {
 	pid, err := readPID(filepath.Join(a.state(), "engine.pid"))
 	if err != nil {
 		return err
@@ -377,8 +548,8 @@ func (a Airgap) writeEnv(s supply, key string) error {
 	// The tree this was built from, so that daggerw sees a changed supply
 	// without asking Go; empty outside of Git.
 	tree, _ := command{argv: []string{"git", "-C", a.Root, "rev-parse", "--verify", "--quiet", "HEAD:ci/airgap"}}.output(context.Background())
-	text := fmt.Sprintf("airgap_id=%s\nairgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\n",
-		containerID(a.state()), key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()))
+	text := fmt.Sprintf("airgap_id=%s\nairgap_key=%s\nairgap_tree=%s\nairgap_pid=%d\nairgap_dagger=%s\nairgap_host=%s\nairgap_sets=%s\n",
+		containerID(a.state()), key, strings.TrimSpace(tree), pid, shellQuote(filepath.Join(a.store().Path(s.dagger), "bin/dagger")), shellQuote("unix://"+a.socket()), shellQuote(strings.Join(sets, " ")))
 	tmp := a.envFile() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err
@@ -457,13 +628,15 @@ func (a Airgap) stop(ctx context.Context) error {
 }
 
 func waitGone(pid int, limit time.Duration) {
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		// A zombie that nobody waits for counts as gone.
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
+	for deadline := time.Now().Add(limit); !gone(pid) && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// gone tells whether the process has ended. A zombie that nobody waits for has.
+func gone(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
 // Stop ends everything that runs and keeps what was built.
@@ -471,7 +644,7 @@ func (a Airgap) Stop(ctx context.Context) error {
 	if _, err := os.Stat(a.Cache); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	unlock, err := a.lock()
+	unlock, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -486,7 +659,7 @@ func (a Airgap) Down(ctx context.Context) error {
 	if err := a.Stop(ctx); err != nil {
 		return err
 	}
-	for _, made := range []string{"engine.env", "engine.env.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
+	for _, made := range []string{"airgap", "engine.env", "engine.env.tmp", "sets", "sets.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
 		if err := removeAll(filepath.Join(a.Cache, made)); err != nil {
 			return err
 		}

@@ -50,6 +50,10 @@ func (c command) start(ctx context.Context, stdout io.Writer) (*exec.Cmd, error)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
+	if ctx.Err() != nil && cmd.Process != nil {
+		// Whoever of its group has not ended by now never will.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, fmt.Errorf("%s is not installed on this machine", c.argv[0])
 	}

@@ -2,7 +2,6 @@ package airgap
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,24 +61,13 @@ func dagger(shims string) (*Part, error) {
 		Compiles: true,
 		Build: func(ctx context.Context, w Work) error {
 			env := append(goEnv(w), "GOFLAGS=-mod=mod -modcacherw", "CGO_ENABLED=0")
-			out, err := command{argv: []string{"go", "mod", "download", "-json", "github.com/dagger/dagger@" + pin.Version}, dir: w.Scratch, env: env, log: w.Log}.output(ctx)
+			src, err := moduleSource(ctx, w, "github.com/dagger/dagger", pin.Version, env)
 			if err != nil {
 				return err
 			}
-			var module struct{ Dir string }
-			if err := json.Unmarshal([]byte(out), &module); err != nil {
-				return fmt.Errorf("go mod download github.com/dagger/dagger: %w", err)
-			}
-			src := filepath.Join(w.Scratch, "dagger")
-			steps := []command{
-				{argv: []string{"cp", "-r", module.Dir, src}, log: w.Log},
-				{argv: []string{"chmod", "-R", "u+w", src}, log: w.Log},
-				{argv: append([]string{"go", "mod", "edit"}, daggerModEdits(shims, pin.Version)...), dir: src, env: env, log: w.Log},
-			}
-			for _, s := range steps {
-				if err := s.run(ctx); err != nil {
-					return err
-				}
+			edit := command{argv: append([]string{"go", "mod", "edit"}, daggerModEdits(shims, pin.Version)...), dir: src, env: env, log: w.Log}
+			if err := edit.run(ctx); err != nil {
+				return err
 			}
 			for _, e := range daggerEdits {
 				if err := editFile(filepath.Join(src, e.file), e.old, e.new); err != nil {

@@ -1,13 +1,22 @@
 package airgap
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -123,6 +132,29 @@ func TestContainerID(t *testing.T) {
 	}
 }
 
+func TestFits(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		goos, goarch string
+		uid          int
+		want         error
+	}{
+		"root":                       {"linux", "amd64", 0, nil},
+		"not root":                   {"linux", "amd64", 1000, ErrNeedsRoot},
+		"another processor":          {"linux", "arm64", 0, ErrNeedsAMD64},
+		"another processor, no root": {"linux", "arm64", 1000, ErrNeedsAMD64},
+		"another system":             {"darwin", "amd64", 0, ErrNeedsAMD64},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := fits(c.goos, c.goarch, c.uid); got != c.want {
+				t.Errorf("the error is %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestUpWithoutRoot(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
@@ -144,7 +176,7 @@ func TestDown(t *testing.T) {
 		files, left []string
 	}{
 		"never made":     {nil, nil},
-		"all its own":    {[]string{"engine.env", "lock", "state/run/x", "parts/a-1/x", "logs/a.log", "tmp/x/y", "build/gomod/x"}, nil},
+		"all its own":    {[]string{"airgap", "engine.env", "lock", "state/run/x", "parts/a-1/x", "logs/a.log", "tmp/x/y", "build/gomod/x"}, nil},
 		"someone else's": {[]string{"engine.env", "parts/a-1/x", "mine/x"}, []string{"mine"}},
 	}
 	for name, c := range cases {
@@ -173,6 +205,216 @@ func TestDown(t *testing.T) {
 			}
 			if !slices.Equal(left, c.left) {
 				t.Errorf("left are %v, want %v", left, c.left)
+			}
+		})
+	}
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listening.Close() })
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	cases := map[string]struct {
+		addr, script string
+		limit        time.Duration
+		interrupted  bool
+		want         string
+	}{
+		"answers":       {addr: listening.Addr().String(), script: "exec sleep 60", limit: time.Minute},
+		"dies":          {addr: closed.Addr().String(), script: "echo no such disk >&2; exit 3", limit: time.Minute, want: "it ended at its start: exit status 3"},
+		"ends well":     {addr: closed.Addr().String(), script: "exit 0", limit: time.Minute, want: "it ended at its start: exit status 0"},
+		"never answers": {addr: closed.Addr().String(), script: "exec sleep 60", limit: 50 * time.Millisecond, want: "it did not answer on " + closed.Addr().String() + " within 50ms"},
+		"interrupted":   {addr: closed.Addr().String(), script: "exec sleep 60", limit: time.Minute, interrupted: true, want: context.Canceled.Error()},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.interrupted {
+				time.AfterFunc(50*time.Millisecond, cancel)
+			}
+			out := &tailWriter{limit: 100}
+			start := time.Now()
+			end, err := serve(ctx, out, c.addr, c.limit, "sh", "-c", c.script)
+			if err == nil {
+				end()
+			}
+			if got := fmt.Sprint(err); (err == nil) != (c.want == "") || err != nil && got != c.want {
+				t.Errorf("the error is %q, want %q", got, c.want)
+			}
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			if name == "dies" && out.String() != "no such disk\n" {
+				t.Errorf("its last lines are %q", out)
+			}
+		})
+	}
+}
+
+func TestWaitReady(t *testing.T) {
+	t.Parallel()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		ended, want string
+	}{
+		"all run":          {"", ""},
+		"without engine":   {"engine", "the engine ended at its start"},
+		"without network":  {"network", "the network ended at its start"},
+		"without a mirror": {"mirror", "the mirror ended at its start"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// Short: a socket's path has 108 bytes at most.
+			dir, err := os.MkdirTemp("", "ag")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			a := Airgap{Cache: dir, Progress: t.Output()}
+			for _, d := range []string{filepath.Dir(a.socket()), filepath.Dir(a.log("engine"))} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, what := range []string{"engine", "network", "mirror"} {
+				pid := os.Getpid()
+				if what == c.ended {
+					pid = ended.Process.Pid
+				}
+				for file, text := range map[string]string{filepath.Join(a.state(), what+".pid"): strconv.Itoa(pid), a.log(what): "what the " + what + " said\n"} {
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if c.ended == "" {
+				l, err := net.Listen("unix", a.socket())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { l.Close() })
+			}
+			err = a.waitReady(t.Context())
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), c.want+"\n") || !strings.Contains(err.Error(), "what the "+c.ended+" said") {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	a := Airgap{Cache: t.TempDir()}
+	const full = "the disk is full: building takes up to 12.0 GB in "
+	cases := map[string]struct {
+		err         error
+		interrupted bool
+		want        string
+	}{
+		"nothing":                     {want: "<nil>"},
+		"anything else":               {err: errors.New("exit status 1"), want: "exit status 1"},
+		"a full disk":                 {err: fmt.Errorf("build x: %w", syscall.ENOSPC), want: full},
+		"a full disk behind a server": {err: errors.New("PUT: 500\n    mkdir: no space left on device"), want: full},
+		"an interrupt":                {err: errors.New("signal: killed"), interrupted: true, want: context.Canceled.Error()},
+		"an interrupt at the end":     {interrupted: true, want: "<nil>"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.interrupted {
+				cancel()
+			}
+			got := fmt.Sprint(a.explain(ctx, c.err))
+			if c.want == full && (!strings.HasPrefix(got, full+a.Cache+", where ") || strings.Contains(got, "\n")) {
+				t.Errorf("the error is %q", got)
+			}
+			if c.want != full && got != c.want {
+				t.Errorf("the error is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Progress: &said}
+	unlock, err := a.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an interrupted wait ends with %v", err)
+	}
+	if said.String() != "airgap: another run is at work here, waiting for it\n" {
+		t.Errorf("it says %q", said.String())
+	}
+	time.AfterFunc(50*time.Millisecond, unlock)
+	again, err := a.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+}
+
+// TestInterruptedCommand: programs end with all that they have started, also
+// those that do not listen.
+func TestInterruptedCommand(t *testing.T) {
+	t.Parallel()
+	cases := map[string]string{
+		"listens":                 "sleep 60 & echo $!; wait",
+		"a child does not listen": "(trap '' TERM; exec sleep 60) & echo $!; wait",
+	}
+	for name, script := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			said, saying := io.Pipe()
+			ended := make(chan error, 1)
+			// A log that is a pipe is what keeps a command waiting for grandchildren.
+			go func() { ended <- command{argv: []string{"sh", "-c", script}, log: saying}.run(ctx) }()
+			var child int
+			if _, err := fmt.Fscan(said, &child); err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = io.Copy(io.Discard, said) }()
+			cancel()
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("it is no error")
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("it does not end")
+			}
+			waitGone(child, 5*time.Second)
+			if !gone(child) {
+				t.Error("its child runs on")
 			}
 		})
 	}

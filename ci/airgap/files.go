@@ -46,3 +46,8 @@ func copyFile(src, dst string) (err error) {
 func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }
+
+func readText(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	return string(data), err
+}

@@ -57,11 +57,13 @@ func goToolchain() *Part {
 }
 
 // goEnv is the environment of Go builds: this machine's Go configuration with
-// module and build caches inside the supply's own folder.
+// module and build caches, and what an interrupt leaves, inside the supply's
+// own folder.
 func goEnv(w Work) []string {
 	return append(os.Environ(),
 		"GOMODCACHE="+filepath.Join(w.Shared, "gomod"),
 		"GOCACHE="+filepath.Join(w.Shared, "gobuild"),
+		"GOTMPDIR="+w.Scratch,
 		"GOFLAGS=-modcacherw",
 		"GOTOOLCHAIN=local",
 		"GOWORK=off",
@@ -97,6 +99,30 @@ func runc(goRoot, toolchain *Part) *Part {
 				"github.com/opencontainers/runc@"+pin.Version)
 		},
 	}
+}
+
+// registry is the registry of the module in dir, whose go.sum pins all that
+// it is compiled from.
+func registry(dir string) (*Part, error) {
+	pin := pinned("distribution")
+	digest, err := digestOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Part{
+		Name:     "registry",
+		Inputs:   []string{pin.Version, digest},
+		Compiles: true,
+		Build: func(ctx context.Context, w Work) error {
+			return command{
+				argv: []string{"go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/distribution/distribution/v3/version.version=" + pin.Version,
+					"-o", filepath.Join(w.Out, "bin/registry"), "."},
+				dir: dir,
+				env: append(goEnv(w), "CGO_ENABLED=0"),
+				log: w.Log,
+			}.run(ctx)
+		},
+	}, nil
 }
 
 // goProxyEnv is where this machine's Go looks for modules and checksums.

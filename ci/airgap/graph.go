@@ -3,7 +3,6 @@ package airgap
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,17 +31,29 @@ type builder struct {
 	done    int
 }
 
-// closure lists the parts and everything they need, needs first.
+// closure lists the parts and everything they are built from, that first.
 func closure(parts []*Part) []*Part {
+	return inOrder(parts, func(*Part) bool { return false })
+}
+
+// missingFrom lists what must be built for the parts to be there. A part that
+// is there needs nothing: its own needs are not built for its sake.
+func missingFrom(store Store, parts []*Part) []*Part {
+	return inOrder(parts, store.Has)
+}
+
+// inOrder lists the parts and what comes before them, each once and that
+// first, without the parts to skip and what only they come after.
+func inOrder(parts []*Part, skip func(*Part) bool) []*Part {
 	var order []*Part
 	seen := map[*Part]bool{}
 	var visit func(*Part)
 	visit = func(p *Part) {
-		if seen[p] {
+		if seen[p] || skip(p) {
 			return
 		}
 		seen[p] = true
-		for _, n := range p.Needs {
+		for _, n := range p.before() {
 			visit(n)
 		}
 		order = append(order, p)
@@ -51,28 +62,6 @@ func closure(parts []*Part) []*Part {
 		visit(p)
 	}
 	return order
-}
-
-// missingFrom lists what must be built for the parts to be there. A part that
-// is there needs nothing: its own needs are not built for its sake.
-func missingFrom(store Store, parts []*Part) []*Part {
-	var wanted []*Part
-	var visit func(*Part)
-	seen := map[*Part]bool{}
-	visit = func(p *Part) {
-		if seen[p] || store.Has(p) {
-			return
-		}
-		seen[p] = true
-		for _, n := range p.Needs {
-			visit(n)
-		}
-		wanted = append(wanted, p)
-	}
-	for _, p := range parts {
-		visit(p)
-	}
-	return wanted
 }
 
 // build brings every part into the store. On the first failure it stops the
@@ -100,7 +89,7 @@ func (b *builder) build(ctx context.Context, parts []*Part) error {
 	var wg sync.WaitGroup
 	for _, p := range b.missing {
 		wg.Go(func() {
-			for _, n := range p.Needs {
+			for _, n := range p.before() {
 				if ch, ok := finished[n]; ok {
 					if !wait(ctx, ch) {
 						return
@@ -141,14 +130,13 @@ func (b *builder) one(ctx context.Context, p *Part) error {
 	defer log.Close()
 	tail := &tailWriter{limit: 2000}
 	start := time.Now()
-	// The tail first: a full disk fails the log, and the tail says why.
-	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(tail, log))
+	err = b.store.build(ctx, p, b.tmp, b.shared, io.MultiWriter(tail, lossy{log}))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, syscall.ENOSPC) || strings.Contains(tail.String(), "No space left on device") || strings.Contains(tail.String(), "no space left on device"):
-		return fmt.Errorf("build %s: the disk that holds %s is full: free some space and run the same command again, it continues here", p.Name, b.tmp)
+	case diskFull(err, tail.String()):
+		return fmt.Errorf("build %s: %w", p.Name, syscall.ENOSPC)
 	default:
 		return fmt.Errorf("build %s: %w\n%s\nthe whole log: %s", p.Name, err, indent(tail.String()), path)
 	}
@@ -203,6 +191,15 @@ func release(slots <-chan struct{}) { <-slots }
 
 func indent(s string) string {
 	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+}
+
+// lossy writes what can be written. A log on a full disk must not end the
+// programs that write to it before they have said that it is full.
+type lossy struct{ io.Writer }
+
+func (l lossy) Write(p []byte) (int, error) {
+	_, _ = l.Writer.Write(p)
+	return len(p), nil
 }
 
 // tailWriter keeps the last bytes written to it, for error messages.

@@ -3,6 +3,7 @@ package airgap
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,10 +34,14 @@ type image struct {
 // part is the image as a part: layers gives the tar archives, lowest first,
 // once the parts needed are there.
 func (img image) part(name string, needs []*Part, inputs []string, layers func(ctx context.Context, w Work) ([]string, error)) *Part {
+	config, err := json.Marshal(img.config)
+	if err != nil {
+		panic(err) // strings and flags only
+	}
 	return &Part{
 		Name:   name,
 		Needs:  needs,
-		Inputs: append([]string{"layers-2", img.ref, fmt.Sprint(img.compressed), fmt.Sprint(img.config.Env, img.config.Entrypoint, img.config.Cmd, img.config.WorkingDir, img.config.User)}, inputs...),
+		Inputs: append([]string{"layers-2", img.ref, fmt.Sprint(img.compressed), string(config)}, inputs...),
 		Build: func(ctx context.Context, w Work) error {
 			tars, err := layers(ctx, w)
 			if err != nil {
@@ -49,6 +54,19 @@ func (img image) part(name string, needs []*Part, inputs []string, layers func(c
 
 // write writes the image as an OCI layout to dir.
 func (img image) write(layers []string, dir string) error {
+	out, err := img.assemble(layers)
+	if err != nil {
+		return err
+	}
+	index, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return index.AppendImage(out)
+}
+
+// assemble makes the image of tar archives, which it reads when it is read.
+func (img image) assemble(layers []string) (v1.Image, error) {
 	out := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	out = mutate.ConfigMediaType(out, types.OCIConfigJSON)
 	for _, path := range layers {
@@ -57,26 +75,19 @@ func (img image) write(layers []string, dir string) error {
 			layer, err = tarball.LayerFromFile(path, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(9))
 		}
 		if err != nil {
-			return fmt.Errorf("layer of %s: %w", path, err)
+			return nil, fmt.Errorf("layer of %s: %w", path, err)
 		}
 		if out, err = mutate.AppendLayers(out, layer); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	cfg, err := out.ConfigFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg = cfg.DeepCopy()
 	cfg.Architecture, cfg.OS, cfg.Config = "amd64", "linux", img.config
-	if out, err = mutate.ConfigFile(out, cfg); err != nil {
-		return err
-	}
-	index, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return err
-	}
-	return index.AppendImage(out)
+	return mutate.ConfigFile(out, cfg)
 }
 
 // tarLayer is a tar archive as a layer, uncompressed: tarball.LayerFromFile

@@ -183,3 +183,35 @@ func check(t *testing.T, img v1.Image, archives []string, media types.MediaType)
 		}
 	}
 }
+
+// TestImageKey: everything that is in the image decides its key.
+func TestImageKey(t *testing.T) {
+	t.Parallel()
+	key := func(change func(img *image)) string {
+		img := image{ref: "example.org/a:1", config: v1.Config{Env: []string{"A=b"}, ExposedPorts: map[string]struct{}{"1/tcp": {}, "2/tcp": {}}}}
+		change(&img)
+		return img.part("image", nil, nil, nil).Key()
+	}
+	first := key(func(*image) {})
+	cases := map[string]struct {
+		change func(img *image)
+		same   bool
+	}{
+		"nothing":   {func(*image) {}, true},
+		"reference": {func(img *image) { img.ref = "example.org/a:2" }, false},
+		"layers":    {func(img *image) { img.compressed = true }, false},
+		"ports":     {func(img *image) { img.config.ExposedPorts = map[string]struct{}{"3/tcp": {}} }, false},
+		"volumes":   {func(img *image) { img.config.Volumes = map[string]struct{}{"/data": {}} }, false},
+		"signal":    {func(img *image) { img.config.StopSignal = "SIGQUIT" }, false},
+		"labels":    {func(img *image) { img.config.Labels = map[string]string{"a": "b"} }, false},
+		"health":    {func(img *image) { img.config.Healthcheck = &v1.HealthConfig{Test: []string{"CMD", "true"}} }, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := key(c.change); (got == first) != c.same || got != key(c.change) {
+				t.Errorf("the key is %s, then %s; it was %s", got, key(c.change), first)
+			}
+		})
+	}
+}

@@ -25,10 +25,10 @@ func node(client *Part) *Part {
 		Inputs: packages,
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
-		p.Needs = []*Part{client}
+		p.Tools = []*Part{client}
 	}
 	p.Build = func(ctx context.Context, w Work) error {
-		if err := npmPack(ctx, w, p.Needs, packages); err != nil {
+		if err := npmPack(ctx, w, p.Tools, packages); err != nil {
 			return err
 		}
 		local := filepath.Join(w.Out, "usr/local")
@@ -68,7 +68,7 @@ func node(client *Part) *Part {
 // npm or, where it has none, with the client's.
 func npmPack(ctx context.Context, w Work, client []*Part, packages []string) error {
 	if len(client) == 0 {
-		argv := append([]string{"npm", "pack", "--silent"}, packages...)
+		argv := append([]string{"npm", "pack", "--loglevel=error"}, packages...)
 		return command{argv: argv, dir: w.Scratch, log: w.Log,
 			env: append(os.Environ(), "npm_config_cache="+filepath.Join(w.Scratch, "npm-cache"))}.run(ctx)
 	}
@@ -76,12 +76,8 @@ func npmPack(ctx context.Context, w Work, client []*Part, packages []string) err
 	if err != nil {
 		return err
 	}
-	if home, err := os.UserHomeDir(); err == nil {
-		if data, err := os.ReadFile(filepath.Join(home, ".npmrc")); err == nil {
-			if err := os.WriteFile(filepath.Join(root.root, "root/.npmrc"), data, 0o600); err != nil {
-				return err
-			}
-		}
+	if err := os.WriteFile(filepath.Join(root.root, "root/.npmrc"), []byte(userNpmrc()), 0o600); err != nil {
+		return err
 	}
 	env := []string{"NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"}
 	for _, kv := range os.Environ() {
@@ -90,16 +86,44 @@ func npmPack(ctx context.Context, w Work, client []*Part, packages []string) err
 		}
 	}
 	root.binds["/pack"] = w.Scratch
-	argv := append([]string{"sh", "-c", `cd /pack && exec npm pack --silent "$@"`, "sh"}, packages...)
+	argv := append([]string{"sh", "-c", `cd /pack && exec npm pack --loglevel=error "$@"`, "sh"}, packages...)
 	return root.run(ctx, w, env, argv...)
 }
 
-// npmRegistry is the registry npm is configured for on this machine, or ""
+// npmRegistry is the registry npm is configured for on this machine, also
 // where there is no npm to ask.
 func npmRegistry(ctx context.Context) string {
-	out, err := command{argv: []string{"npm", "config", "get", "registry"}}.output(ctx)
+	if out, err := (command{argv: []string{"npm", "config", "get", "registry"}}).output(ctx); err == nil {
+		return strings.TrimSpace(out)
+	}
+	return configuredRegistry(os.Environ(), userNpmrc())
+}
+
+// configuredRegistry is what npm would read from the environment, from the
+// user's npmrc and from its own defaults, in this order.
+func configuredRegistry(environ []string, npmrc string) string {
+	for _, kv := range environ {
+		if name, value, _ := strings.Cut(kv, "="); strings.EqualFold(name, "npm_config_registry") && value != "" {
+			return value
+		}
+	}
+	for line := range strings.Lines(npmrc) {
+		if name, value, _ := strings.Cut(line, "="); strings.TrimSpace(name) == "registry" {
+			return strings.Trim(strings.TrimSpace(value), `"`)
+		}
+	}
+	return "https://registry.npmjs.org/"
+}
+
+// userNpmrc is the user's npm configuration, empty where there is none.
+func userNpmrc() string {
+	home, err := os.UserHomeDir()
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(out)
+	data, err := os.ReadFile(filepath.Join(home, ".npmrc"))
+	if err != nil {
+		return ""
+	}
+	return string(data)
 }

@@ -19,8 +19,11 @@ import (
 type Part struct {
 	// Name is the part's folder and its name in progress lines.
 	Name string
-	// Needs are the parts whose output this one reads.
+	// Needs are the parts whose output this one is made of.
 	Needs []*Part
+	// Tools are parts that only do the work where this machine has nothing
+	// that does: the content is the same with and without them.
+	Tools []*Part
 	// Inputs are all other things the content depends on: pins, package
 	// lists, digests of files of this checkout. Change what Build does and
 	// something here must change too.
@@ -45,6 +48,9 @@ func (p *Part) Key() string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }
 
+// before are the parts that must be there for this one to be built.
+func (p *Part) before() []*Part { return slices.Concat(p.Needs, p.Tools) }
+
 // Work is what a part's Build gets to work with.
 type Work struct {
 	// Out is the folder that becomes the part, empty at first.
@@ -56,7 +62,7 @@ type Work struct {
 	Shared string
 	// Log receives the output of the programs the build runs.
 	Log io.Writer
-	// Path is the folder of a part named in Needs.
+	// Path is the folder of a part named in Needs or Tools.
 	Path func(*Part) string
 }
 
@@ -95,7 +101,7 @@ func (s Store) build(ctx context.Context, p *Part, tmp, shared string, log io.Wr
 		Shared:  shared,
 		Log:     log,
 		Path: func(n *Part) string {
-			if !slices.Contains(p.Needs, n) {
+			if !slices.Contains(p.before(), n) {
 				panic(fmt.Sprintf("airgap: part %s reads %s, which it does not declare", p.Name, n.Name))
 			}
 			return s.Path(n)

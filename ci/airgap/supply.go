@@ -13,15 +13,16 @@ import (
 // supply is everything a machine without a container registry needs.
 type supply struct {
 	dagger, runc, cni, registry, tools, engine *Part
-	// served are the images of the mirror, by their official names.
-	served map[string]*Part
+	// served are the images of the mirror: by set, by their official names.
+	served map[string]map[string]*Part
 }
 
-// parts lists what `up` needs on disk.
-func (s supply) parts() []*Part {
+// parts lists what `up` needs on disk for the sets.
+func (s supply) parts(sets []string) []*Part {
 	parts := []*Part{s.engine, s.dagger, s.runc, s.registry, s.tools}
-	for _, ref := range sortedKeys(s.served) {
-		parts = append(parts, s.served[ref])
+	images := s.images(sets)
+	for _, ref := range sortedKeys(images) {
+		parts = append(parts, images[ref])
 	}
 	return parts
 }
@@ -33,6 +34,9 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	var s supply
 	var err error
 	if s.dagger, err = dagger(filepath.Join(root, "ci/airgap/shims")); err != nil {
+		return s, err
+	}
+	if s.registry, err = registry(filepath.Join(root, "ci/airgap/registry")); err != nil {
 		return s, err
 	}
 	s.tools = debianTools()
@@ -54,36 +58,34 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		"github.com/containernetworking/plugins/plugins/main/loopback",
 		"github.com/containernetworking/plugins/plugins/meta/firewall",
 		"github.com/containernetworking/plugins/plugins/ipam/host-local")
-	s.registry = goTool("registry", pinned("distribution"), "github.com/distribution/distribution/v3/cmd/registry")
 	nodeTree := node(npmClient(s.tools))
 	sdk := goSDK(goRoot, toolchain, s.dagger)
-	s.engine = engine(s.tools, s.dagger, s.runc, s.cni, sdk)
+	engineRoot := rootfs("engine-rootfs", s.tools, "minbase", []string{
+		"ca-certificates", "git", "openssh-client", "openssl", "iptables", "nftables", "dnsmasq-base",
+		"pigz", "xz-utils", "tini", "procps", "iproute2", "e2fsprogs",
+	})
+	s.engine = engine(engineRoot, s.dagger, s.runc, s.cni, sdk)
 
 	goEnviron := append([]string{"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local", "GOLANG_VERSION=" + pinned("go").Version}, goProxyEnv(ctx)...)
-	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version}
-	if r := npmRegistry(ctx); r != "" {
-		// npm and Yarn in the image use the registry this machine uses.
-		nodeEnviron = append(nodeEnviron, "npm_config_registry="+r, "YARN_NPM_REGISTRY_SERVER="+strings.TrimSuffix(r, "/"))
-	}
-	s.served = map[string]*Part{}
-	serve := func(name string, img image, needs []*Part, layers func(ctx context.Context, w Work) ([]string, error), inputs ...string) {
-		s.served[img.ref] = img.part(name, needs, inputs, layers)
-	}
-	serve("image-golang", image{
+	// npm and Yarn in the image use the registry this machine uses.
+	npm := npmRegistry(ctx)
+	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version,
+		"npm_config_registry=" + npm, "YARN_NPM_REGISTRY_SERVER=" + strings.TrimSuffix(npm, "/")}
+	s.serve(coreSet, "image-golang", image{
 		ref:    fmt.Sprintf("docker.io/library/golang:%s-bookworm", pinned("go").Version),
 		config: v1.Config{Env: goEnviron, WorkingDir: "/go", Cmd: []string{"bash"}},
 	}, []*Part{goRoot, toolchain}, func(ctx context.Context, w Work) ([]string, error) {
 		layer, err := scratchTar(w, w.Path(toolchain), "go.tar")
 		return []string{filepath.Join(w.Path(goRoot), "rootfs.tar"), layer}, err
 	})
-	serve("image-node", image{
+	s.serve(coreSet, "image-node", image{
 		ref:    fmt.Sprintf("docker.io/library/node:%s-bookworm", pinned("node").Version),
 		config: v1.Config{Env: nodeEnviron, Cmd: []string{"node"}},
 	}, []*Part{nodeRoot, nodeTree}, func(ctx context.Context, w Work) ([]string, error) {
 		layer, err := scratchTar(w, w.Path(nodeTree), "node.tar")
 		return []string{filepath.Join(w.Path(nodeRoot), "rootfs.tar"), layer}, err
 	})
-	serve("image-slim", image{
+	s.serve(coreSet, "image-slim", image{
 		ref:        "gcr.io/distroless/cc-debian12:nonroot",
 		compressed: true, // becomes part of the released image
 		config: v1.Config{User: "65532", WorkingDir: "/home/nonroot", Env: []string{
@@ -99,7 +101,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		layer, err := scratchTar(w, root, "slim.tar")
 		return []string{layer}, err
 	}, slimScript)
-	serve("image-registry", image{
+	s.serve(coreSet, "image-registry", image{
 		ref:        "docker.io/distribution/distribution:" + strings.TrimPrefix(pinned("distribution").Version, "v"),
 		compressed: false,
 		config: v1.Config{Entrypoint: []string{"registry"}, Cmd: []string{"serve", "/etc/distribution/config.yml"},
@@ -119,6 +121,11 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		layer, err := scratchTar(w, root, "registry.tar")
 		return []string{layer}, err
 	})
+	s.serveCluster(engineRoot, goRoot)
+	s.serveArgoCD()
+	s.serveBrowser()
+	s.serveIngress()
+	s.serveDatabase()
 	return s, nil
 }
 

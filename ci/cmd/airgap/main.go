@@ -8,9 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"strings"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -46,27 +45,27 @@ needed; everything is kept in one cache directory.`,
 			a.Progress = cmd.ErrOrStderr()
 			var err error
 			if a.Cache == "" {
-				if a.Cache, err = airgap.DefaultCache(); err != nil {
-					return err
-				}
+				a.Cache, err = airgap.DefaultCache()
+			} else {
+				a.Cache, err = filepath.Abs(a.Cache)
 			}
-			if a.Root == "" {
-				out, err := exec.CommandContext(cmd.Context(), "git", "rev-parse", "--show-toplevel").Output()
-				if err != nil {
-					return errors.New("not in a checkout of this repository: name it with --root")
-				}
-				a.Root = strings.TrimSpace(string(out))
-			}
-			return nil
+			return err
 		},
 	}
 	cmd.PersistentFlags().StringVar(&a.Cache, "cache", "", "folder that holds everything (default: backstage-gitops/airgap in the user's cache directory)")
-	cmd.PersistentFlags().StringVar(&a.Root, "root", "", "checkout of this repository (default: the one around the working directory)")
-	cmd.AddCommand(
-		&cobra.Command{
-			Use: "up", Short: "Build what is missing and start the engine", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.Up(cmd.Context()) },
+	up := &cobra.Command{
+		Use: "up", Short: "Build what is missing and start the engine", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if a.Root, err = checkout(a.Root); err != nil {
+				return err
+			}
+			return a.Up(cmd.Context())
 		},
+	}
+	up.Flags().StringVar(&a.Root, "root", "", "checkout of this repository (default: the one around the working directory)")
+	up.Flags().StringSliceVar(&a.Sets, "set", nil, "sets of images to have besides the core and those of earlier runs, such as cluster; a running engine gets them without a restart")
+	cmd.AddCommand(
+		up,
 		&cobra.Command{
 			Use: "stop", Short: "Stop the engine and keep what was built", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.Stop(cmd.Context()) },
@@ -81,4 +80,22 @@ needed; everything is kept in one cache directory.`,
 		},
 	)
 	return cmd
+}
+
+// checkout is the folder that holds this repository: the named one, or the one
+// around the working directory. An unpacked archive is as good as a clone, so
+// Git is not asked.
+func checkout(named string) (string, error) {
+	dir, err := filepath.Abs(named)
+	if err != nil {
+		return "", err
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		if info, err := os.Stat(filepath.Join(d, "ci/airgap/shims")); err == nil && info.IsDir() {
+			return d, nil
+		}
+		if named != "" || d == filepath.Dir(d) {
+			return "", fmt.Errorf("%s is no checkout of this repository: name one with --root", dir)
+		}
+	}
 }

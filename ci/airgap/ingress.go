@@ -1,0 +1,49 @@
+package airgap
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// traefikExt stands in for the one package of Traefik's repository that is a
+// module of its own and not served: the extension points of its configuration,
+// which are empty in the open source edition.
+var traefikExt = map[string]string{
+	"pkg/config/dynamic/ext/go.mod": "module github.com/traefik/traefik/dynamic/ext\n\ngo 1.24\n",
+	"pkg/config/dynamic/ext/ext.go": `// Package ext has nothing to add to Traefik's configuration.
+package ext
+
+// HTTP adds nothing to the HTTP configuration.
+type HTTP struct{}
+
+// Router adds nothing to a router.
+type Router struct{}
+`,
+}
+
+// serveIngress adds the ingress controller. Its dashboard is not in the
+// module, so it has none.
+func (s *supply) serveIngress() {
+	pin := pinned("traefik")
+	const version = "github.com/traefik/traefik/v3/pkg/version."
+	traefik := moduleBuild{
+		path: "github.com/traefik/traefik/v3", version: pin.Version, add: traefikExt,
+		// The fork's newer commit is not served.
+		edits:    []string{"-replace=github.com/abbot/go-http-auth=github.com/containous/go-http-auth@v0.4.1-0.20200324110947-a37a7636d23e"},
+		stamps:   []string{version + "Version=" + strings.TrimPrefix(pin.Version, "v"), version + "Codename=airgap"},
+		packages: []string{"./cmd/traefik"},
+	}.part("traefik")
+	certs := rootfs("certs-rootfs", s.tools, "extract", []string{"ca-certificates", "tzdata"},
+		`mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`,
+		`rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`)
+	s.serve(ingressSet, "image-traefik", image{
+		ref:    "docker.io/library/traefik:" + pin.Version,
+		config: v1.Config{Entrypoint: []string{"/usr/local/bin/traefik"}, Env: []string{defaultPath}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
+	}, []*Part{certs, traefik}, func(ctx context.Context, w Work) ([]string, error) {
+		top, err := layer(w, "traefik", map[string]string{"usr/local/bin/traefik": filepath.Join(w.Path(traefik), "bin/traefik")}, nil, nil)
+		return []string{filepath.Join(w.Path(certs), "rootfs.tar"), top}, err
+	})
+}

@@ -1,0 +1,53 @@
+package airgap
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestWithKindHook(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ spec, want, wantErr string }{
+		"no hooks yet": {
+			`{"process": {"cwd": "/", "rlimits": [{"type": "RLIMIT_NOFILE"}]}}`,
+			`{"hooks":{"createContainer":[{"path":"/kind/bin/mount-product-files.sh"}]},"process":{"cwd":"/"}}`, "",
+		},
+		"after other hooks": {
+			`{"process": {}, "hooks": {"poststop": [], "createContainer": [{"path": "/first"}]}}`,
+			`{"hooks":{"createContainer":[{"path":"/first"},{"path":"/kind/bin/mount-product-files.sh"}],"poststop":[]},"process":{}}`, "",
+		},
+		"no process": {`{}`, "", "there is no process"},
+		"no JSON":    {`usage: ctr`, "", "ctr oci spec"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := withKindHook([]byte(c.spec))
+			if c.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), c.wantErr) {
+					t.Errorf("error is %v, want %q", err, c.wantErr)
+				}
+				return
+			}
+			if err != nil || got != c.want {
+				t.Errorf("specification is %s, %v, want %s", got, err, c.want)
+			}
+		})
+	}
+}
+
+// TestNodeTexts: what the node reads is what its reader can read.
+func TestNodeTexts(t *testing.T) {
+	t.Parallel()
+	var list struct{ Plugins []struct{ Type string } }
+	if err := json.Unmarshal([]byte(nodeCNI), &list); err != nil || len(list.Plugins) != 2 {
+		t.Errorf("the list of plugins is %+v, %v", list, err)
+	}
+	if strings.Contains(nodeDefaultCNI, "would you kindly") {
+		t.Error("kind would take the CNI manifest for its own template")
+	}
+	if got := stagingVersion("v1.37.2"); got != "v0.37.2" {
+		t.Errorf("Kubernetes v1.37.2 is made of %s", got)
+	}
+}

@@ -9,8 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// argocdSet names the images of Argo CD's manifests/core-install.yaml.
-const argocdSet = "argocd"
+// clusterSet names the images of Argo CD's manifests/core-install.yaml.
 
 // gitopsEngine is the version of the module that Argo CD's go.mod replaces by
 // a folder: the pseudo-version of the commit that argocd's pin is a tag of.
@@ -53,7 +52,7 @@ func (s *supply) serveArgoCD() {
 	helm := goTool("helm", pinned("helm"), "helm.sh/helm/v4/cmd/helm")
 	kustomize := goTool("kustomize", pinned("kustomize"), "sigs.k8s.io/kustomize/kustomize/v5")
 	root := rootfs("argocd-rootfs", s.tools, "minbase", argocdPackages, argocdRootfsHook)
-	s.serve(argocdSet, "image-argocd", image{
+	s.serve(clusterSet, "image-argocd", image{
 		ref: "quay.io/argoproj/argocd:" + pin.Version,
 		config: v1.Config{
 			User: "999", WorkingDir: "/home/argocd", Entrypoint: []string{"/usr/bin/tini", "--"},
@@ -78,7 +77,7 @@ func (s *supply) serveArgoCD() {
 	}, argocdLinks().input())
 
 	redisRoot := rootfs("redis-rootfs", s.tools, "extract", []string{"redis-server", "redis-tools", "dash", "tzdata"}, redisRootfsHook)
-	s.serve(argocdSet, "image-redis", image{
+	s.serve(clusterSet, "image-redis", image{
 		ref: argocdRedis,
 		config: v1.Config{
 			WorkingDir: "/data", Entrypoint: []string{"docker-entrypoint.sh"}, Cmd: []string{"redis-server"},

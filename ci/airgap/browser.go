@@ -8,13 +8,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Sets of one image each.
-const (
-	browserSet  = "browser"
-	ingressSet  = "ingress"
-	postgresSet = "postgres"
-)
-
 //go:embed images/headless-shell.sh
 var headlessShell string
 
@@ -25,7 +18,7 @@ func (s *supply) serveBrowser() {
 		"chromium-headless-shell", "socat", "ca-certificates", "tini",
 		"fonts-liberation2", "fonts-dejavu-core", "fonts-noto-color-emoji",
 	})
-	s.serve(browserSet, "image-browser", image{
+	s.serve(clusterSet, "image-browser", image{
 		ref: "docker.io/chromedp/headless-shell:stable",
 		config: v1.Config{
 			Entrypoint: []string{"/headless-shell/run.sh"}, Env: []string{defaultPath + ":/headless-shell", "LANG=en-US.UTF-8"},

@@ -39,7 +39,7 @@ func (s *supply) serveIngress() {
 	certs := rootfs("certs-rootfs", s.tools, "extract", []string{"ca-certificates", "tzdata"},
 		`mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`,
 		`rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`)
-	s.serve(ingressSet, "image-traefik", image{
+	s.serve(clusterSet, "image-traefik", image{
 		ref:    "docker.io/library/traefik:" + pin.Version,
 		config: v1.Config{Entrypoint: []string{"/usr/local/bin/traefik"}, Env: []string{defaultPath}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
 	}, []*Part{certs, traefik}, func(ctx context.Context, w Work) ([]string, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -268,7 +269,9 @@ func nodeImages(kubernetes, etcd, coredns, pause, proxyRoot, containerd *Part) *
 			if err != nil {
 				return err
 			}
+			var refs []string
 			for _, b := range list {
+				refs = append(refs, b.ref)
 				img := image{config: v1.Config{Entrypoint: b.entrypoint, Env: []string{defaultPath}, WorkingDir: "/"}}
 				copies := map[string]string{b.place: filepath.Join(w.Path(b.part), "bin", b.program)}
 				var texts map[string]string
@@ -295,7 +298,7 @@ func nodeImages(kubernetes, etcd, coredns, pause, proxyRoot, containerd *Part) *
 				return err
 			}
 			store := filepath.Join(w.Scratch, "store")
-			if err := importImages(ctx, w, filepath.Join(w.Path(containerd), "bin"), archive, filepath.Join(store, "var/lib/containerd")); err != nil {
+			if err := importImages(ctx, w, filepath.Join(w.Path(containerd), "bin"), archive, filepath.Join(store, "var/lib/containerd"), refs); err != nil {
 				return err
 			}
 			return tarDir(store, "", filepath.Join(w.Out, "store.tar"))
@@ -318,7 +321,7 @@ var proxyLinks = links{
 const buildContainerd = `version = 2
 root = %q
 state = %q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.native"]
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.native"]
 [grpc]
   address = %q
 [ttrpc]
@@ -327,7 +330,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 
 // importImages unpacks the images of an OCI archive in a containerd storage at
 // root, without keeping the archives of their layers.
-func importImages(ctx context.Context, w Work, bin, archive, root string) (err error) {
+func importImages(ctx context.Context, w Work, bin, archive, root string, refs []string) (err error) {
 	// Short: a socket's path has 108 bytes at most.
 	run, err := os.MkdirTemp("", "ctrd")
 	if err != nil {
@@ -361,16 +364,28 @@ func importImages(ctx context.Context, w Work, bin, archive, root string) (err e
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+	ctr := func(argv ...string) command {
+		return command{argv: append([]string{filepath.Join(bin, "ctr"), "--address", socket, "--namespace=k8s.io"}, argv...), log: w.Log}
+	}
 	for _, argv := range [][]string{
-		{"images", "import", "--label=io.cri-containerd.pinned=pinned", "--discard-unpacked-layers", "--snapshotter=overlayfs", archive},
-		{"images", "list"},
+		{"images", "import", "--local", "--label=io.cri-containerd.pinned=pinned", "--discard-unpacked-layers", "--snapshotter=overlayfs", archive},
 		// The end of a lease is when containerd collects what nobody refers to.
 		{"leases", "create", "--id", "collect"},
 		{"leases", "delete", "--sync", "collect"},
 	} {
-		if err := (command{argv: append([]string{filepath.Join(bin, "ctr"), "--address", socket, "--namespace=k8s.io"}, argv...), log: w.Log}).run(ctx); err != nil {
+		if err := ctr(argv...).run(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+	list, err := ctr("images", "list", "-q").output(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if !slices.Contains(strings.Fields(list), ref) {
+			return fmt.Errorf("containerd has imported %s, and not %s", strings.Join(strings.Fields(list), ", "), ref)
+		}
+	}
+	// Each node makes its own.
+	return removeAll(filepath.Join(root, "io.containerd.grpc.v1.introspection"))
 }

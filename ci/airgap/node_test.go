@@ -2,6 +2,8 @@ package airgap
 
 import (
 	"encoding/json"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -49,5 +51,19 @@ func TestNodeTexts(t *testing.T) {
 	}
 	if got := stagingVersion("v1.37.2"); got != "v0.37.2" {
 		t.Errorf("Kubernetes v1.37.2 is made of %s", got)
+	}
+}
+
+// TestScripts: the scripts of the images are ones that a plain shell can read.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob("images/*.sh")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("there are no scripts: %v", err)
+	}
+	for _, script := range scripts {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-n", script).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
 	}
 }

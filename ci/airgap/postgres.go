@@ -8,6 +8,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
+// postgresSet is for who runs the portal with its production database.
+const postgresSet = "postgres"
+
 //go:embed images/postgres-entrypoint.sh
 var postgresEntrypoint string
 

@@ -62,7 +62,7 @@ func TestRemember(t *testing.T) {
 		{[]string{"core"}, []string{"core"}},
 		{[]string{"cluster", "core"}, []string{"cluster", "core"}},
 		{[]string{"core"}, []string{"cluster", "core"}},
-		{[]string{"browser"}, []string{"browser", "cluster", "core"}},
+		{[]string{"flannel"}, []string{"cluster", "core", "flannel"}},
 	} {
 		if err := a.remember(step.sets); err != nil {
 			t.Fatal(err)
@@ -192,11 +192,11 @@ func TestSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]string{
-		"argocd":   {"public.ecr.aws/docker/library/redis:8.2.3-alpine", "quay.io/argoproj/argocd:" + pinned("argocd").Version},
-		"browser":  {"docker.io/chromedp/headless-shell:stable"},
-		"cluster":  {"docker.io/kindest/node:" + pinned("kubernetes").Version, "docker.io/library/docker:29-dind"},
+		"cluster": {
+			"docker.io/chromedp/headless-shell:stable", "docker.io/kindest/node:" + pinned("kubernetes").Version, "docker.io/library/docker:29-dind",
+			"docker.io/library/traefik:" + pinned("traefik").Version, "public.ecr.aws/docker/library/redis:8.2.3-alpine", "quay.io/argoproj/argocd:" + pinned("argocd").Version,
+		},
 		"flannel":  {"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", "ghcr.io/flannel-io/flannel:" + pinned("flannel").Version},
-		"ingress":  {"docker.io/library/traefik:" + pinned("traefik").Version},
 		"postgres": {"docker.io/library/postgres:15-bookworm"},
 	}
 	for _, set := range s.sets() {

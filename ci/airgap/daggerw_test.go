@@ -259,6 +259,21 @@ func TestDaggerwSets(t *testing.T) {
 	}
 }
 
+// TestDaggerwNamesE2e: the CLI knows the function e2e by another name, and no
+// other word changes.
+func TestDaggerwNamesE2e(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.env = append(m.env, "DAGGERW=airgap")
+	m.program("git", "echo tree")
+	m.program("airdagger", `printf '<%s>' "$@"`)
+	m.engineEnv(fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\nairgap_sets='core cluster'\n", os.Getpid()))
+	out, errs, _ := m.daggerw("call", "e2e", "report", "export", "--path", "a b/e2e", "")
+	if want := "<call><e-2-e><report><export><--path><a b/e2e><>"; out != want {
+		t.Errorf("dagger is called with %s (%s), want %s", out, errs, want)
+	}
+}
+
 // TestDaggerwInterrupted: the supply ends before daggerw does, whoever of them
 // was told to end.
 func TestDaggerwInterrupted(t *testing.T) {

@@ -73,6 +73,20 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 	return nil
 }
 
+// Prove in an ephemeral cluster that Argo CD runs the checkout, with its
+// uncommitted changes.
+//
+// +check
+// +cache="never"
+func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
+	shown, err := m.committed().E2e(ctx, kubernetesVersion, 0)
+	if err != nil {
+		return err
+	}
+	_, err = shown.Sync()
+	return err
+}
+
 // committed is the checkout with its uncommitted changes in a commit, and with
 // an empty registry and Git remote of its own.
 func (m *BackstageGitops) committed() *BackstageGitops {

@@ -82,9 +82,11 @@ type verifier struct {
 	off bool
 
 	// ready ends when there is a cluster, or the reason why not.
-	ready   chan error
-	kind    *dagger.KindCluster
-	timings []timing
+	ready chan error
+	kind  *dagger.KindCluster
+	// registry is the one that the cluster pulls from.
+	registry *dagger.Service
+	timings  []timing
 }
 
 func (r *releaser) verifier(kubernetes string, workers int) *verifier {
@@ -101,25 +103,26 @@ func (v *verifier) start(ctx context.Context) error {
 	return nil
 }
 
-// cluster makes a cluster with Argo CD in it. All that it runs comes from the
-// embedded registry.
+// cluster makes a cluster with Argo CD in it. All that it runs comes from one
+// registry, which keeps its images from one run to the next.
 func (v *verifier) cluster(ctx context.Context) error {
-	program, registry := v.m.gitops(), v.m.Registry()
+	program := v.m.gitops()
 	kind := dag.Kind(dagger.KindOpts{Program: program})
+	v.registry = kind.Registry()
 	argocd := dag.Argocd(dagger.ArgocdOpts{Program: program})
 	images, err := argocd.Images(ctx)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	if err := kind.Mirror(ctx, registry, append(images, ingressImage)); err != nil {
+	if err := kind.Mirror(ctx, v.registry, append(images, ingressImage)); err != nil {
 		return err
 	}
 	v.timings = append(v.timings, timing{Step: "Mirror the images", Seconds: time.Since(start).Seconds()})
 
 	start = time.Now()
 	v.kind = kind.Cluster(dagger.KindClusterOpts{
-		Name: "e2e", Version: v.kubernetes, Workers: v.workers, Registry: registry,
+		Name: "e2e", Version: v.kubernetes, Workers: v.workers, Registry: v.registry,
 		// Ingress and app.
 		Ports: []string{"8080:30080", "8000:30800"},
 	})
@@ -165,7 +168,7 @@ func (v *verifier) prove(ctx context.Context) (*E2e, error) {
 		return nil, fmt.Errorf("start the session's Git service: %w", err)
 	}
 	box := v.box.
-		WithServiceBinding("registry", v.m.Registry()).
+		WithServiceBinding("session", v.registry).
 		WithServiceBinding("proof", git)
 
 	// Under the name that the chart has, whatever its registry: nodes ask this
@@ -173,7 +176,7 @@ func (v *verifier) prove(ctx context.Context) (*E2e, error) {
 	repository := v.source.Repository
 	var published struct{ Digest string }
 	if err := run(ctx, box.WithMountedFile("/image.tar", v.archive()), &published, "image", "publish",
-		"registry:5000/"+repository.Path+":"+v.source.Tag, "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
+		"session:5000/"+repository.Path+":"+v.source.Tag, "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
 		return nil, err
 	}
 	if published.Digest != v.digest {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,11 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 	}
 	c, kubeconfig, err := create(ctx, provider, steps, o, ignored)
 	if err != nil {
+		if o.Logs != "" && ctx.Err() == nil {
+			if _, e := CollectLogs(ctx, o.Name, o.Server, o.Logs); e != nil {
+				slog.Warn("no logs of the cluster that failed", "error", e)
+			}
+		}
 		// The context may be what ended it.
 		if e := provider.Delete(o.Name, ignored); e != nil {
 			err = fmt.Errorf("%w; and it could not be removed: %w", err, explain(e))
@@ -108,7 +114,8 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	go func() {
 		// Readiness is watched for below: kind's own wait looks at the control plane only, starts a kubectl for each
 		// look, and takes a time that ran out for success.
-		done <- provider.Create(o.Name, cluster.CreateWithV1Alpha4Config(o.config()), cluster.CreateWithKubeconfigPath(ignored), cluster.CreateWithWaitForReady(0))
+		done <- provider.Create(o.Name, cluster.CreateWithV1Alpha4Config(o.config()), cluster.CreateWithKubeconfigPath(ignored),
+			cluster.CreateWithWaitForReady(0), cluster.CreateWithRetain(true))
 	}()
 	var err error
 	select {
@@ -120,7 +127,11 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 		return nil, nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, nil, explain(err)
+		err = explain(err)
+		if others, e := provider.List(); e == nil {
+			err = blame(err, o.Name, others)
+		}
+		return nil, nil, err
 	}
 	all, err := provider.ListInternalNodes(o.Name)
 	if err != nil {
@@ -157,6 +168,15 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	steps.start("describe")
 	c, err := describe(o.Name, all)
 	return c, kubeconfig, err
+}
+
+// blame adds the clusters that may hold a port which is taken.
+func blame(err error, name string, clusters []string) error {
+	others := slices.DeleteFunc(clusters, func(s string) bool { return s == name })
+	if len(others) == 0 || !strings.Contains(err.Error(), "port is already allocated") {
+		return err
+	}
+	return fmt.Errorf("%w; this daemon has the cluster %s as well, which gitops cluster delete --name %s removes", err, strings.Join(others, " and "), others[0])
 }
 
 // connect finds the Docker daemon.
@@ -218,21 +238,30 @@ func explain(err error) error {
 	if failed == nil {
 		return err
 	}
-	lines := strings.FieldsFunc(string(failed.Output), func(r rune) bool { return r == '\n' || r == '\r' })
-	for _, line := range slices.Backward(lines) {
-		// kubeadm, which kind has say everything, ends with a stack trace.
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "error execution phase ") {
-			return fmt.Errorf("%s: %s", what(failed.Command), line)
-		}
-	}
-	for _, line := range slices.Backward(lines) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "Run 'docker") || strings.HasPrefix(line, "See 'docker") || strings.HasPrefix(line, "To see the stack trace") {
-			continue
-		}
+	slog.Debug("a command failed", "command", strings.Join(failed.Command, " "), "output", string(failed.Output))
+	if line := reason(string(failed.Output)); line != "" {
 		return fmt.Errorf("%s: %s", what(failed.Command), line)
 	}
 	return fmt.Errorf("%s: %w", what(failed.Command), failed.Inner)
+}
+
+// fault is how kubeadm begins the line that says why. At the verbosity that kind asks for, a stack trace follows.
+var fault = regexp.MustCompile(`^(error: |error execution phase |\[ERROR )`)
+
+// reason is the line of an output that says why a command failed: the last that begins so, else the last.
+func reason(output string) string {
+	last, why := "", ""
+	for line := range strings.Lines(output) {
+		line = strings.TrimSpace(line)
+		switch {
+		case fault.MatchString(line):
+			why = line
+		case line == "", strings.HasPrefix(line, "Run 'docker"), strings.HasPrefix(line, "See 'docker"):
+		default:
+			last = line
+		}
+	}
+	return cmp.Or(why, last)
 }
 
 // what shortens a command to what matters of it: docker run, kubeadm init.

@@ -177,7 +177,7 @@ func TestExplain(t *testing.T) {
 			"docker run: docker: Error response from daemon: port is already allocated",
 		},
 		"in a node": {
-			&exec.RunError{Command: []string{"docker", "exec", "--privileged", "e2e-control-plane", "kubeadm", "init", "--config=/kind/kubeadm.conf"}, Output: []byte("I1123 init\nerror: cgroup v1\nTo see the stack trace of this error execute with --v=5 or higher\n"), Inner: failed},
+			&exec.RunError{Command: []string{"docker", "exec", "--privileged", "e2e-control-plane", "kubeadm", "init", "--config=/kind/kubeadm.conf"}, Output: []byte("I1123 init\nerror: cgroup v1\nk8s.io/kubernetes/cmd/kubeadm/app.Run\n\tcmd/kubeadm/app/kubeadm.go:47\nruntime.goexit\n\truntime/asm_amd64.s:1771\n"), Inner: failed},
 			"kubeadm init: error: cgroup v1",
 		},
 		"with a stack trace": {
@@ -192,6 +192,22 @@ func TestExplain(t *testing.T) {
 	for name, c := range cases {
 		if got := explain(c.err).Error(); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestBlame(t *testing.T) {
+	t.Parallel()
+	taken := errors.New("Bind for 0.0.0.0:6443 failed: port is already allocated")
+	if got := blame(taken, "e2e", []string{"e2e", "two"}).Error(); !strings.HasSuffix(got, "; this daemon has the cluster two as well, which gitops cluster delete --name two removes") {
+		t.Errorf("got %s", got)
+	}
+	for name, err := range map[string]error{
+		"no other cluster": blame(taken, "e2e", []string{"e2e"}),
+		"another error":    blame(errors.New("x"), "e2e", []string{"two"}),
+	} {
+		if strings.Contains(err.Error(), "cluster") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -37,6 +37,8 @@ type Options struct {
 	CNI []*unstructured.Unstructured
 	// Wait is how long all nodes may take to be ready, 0 not to wait.
 	Wait time.Duration
+	// Logs is a folder for what CollectLogs finds when the cluster cannot be made, as it is removed then. Empty: none.
+	Logs string
 	// Server is the name under which the Docker daemon's host, and so the API server, is reached.
 	Server string
 }

@@ -68,6 +68,7 @@ The API server is at port 6443 of the daemon's host, so a daemon holds one clust
 	cmd.Flags().StringVar(&o.Mirror, "mirror", "", "the one registry that nodes pull every image from, HOST:PORT over http (default each image's own)")
 	cmd.Flags().StringArrayVar(&ports, "port", nil, "lead a port of the daemon's host to one of the control plane's node, 8000:30800, repeatable")
 	cmd.Flags().StringVar(&o.PodSubnet, "pod-subnet", "", "the range of the pods' addresses, 10.244.0.0/16 (default kind's)")
+	cmd.Flags().StringVar(&o.Logs, "logs", "", "where the cluster cannot be made, gather its logs in this folder before it is removed")
 	cmd.Flags().StringVar(&cni, "cni", "", "a manifest of the pod network, for more nodes than the image's own can do (default the image's own)")
 	cmd.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long all nodes may take to be ready, 0 not to wait")
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "write the kubeconfig here")

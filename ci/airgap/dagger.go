@@ -94,7 +94,7 @@ func editFile(path, old, new string) error {
 		return err
 	}
 	if !strings.Contains(string(data), old) {
-		return fmt.Errorf("%s does not contain %s: the pinned version changed, look at daggerEdits", path, old)
+		return fmt.Errorf("%s does not contain %s: the pinned version changed, look at what is edited in it", path, old)
 	}
 	return os.WriteFile(path, []byte(strings.ReplaceAll(string(data), old, new)), 0o644)
 }

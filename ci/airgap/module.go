@@ -28,6 +28,9 @@ type moduleBuild struct {
 	// add are files written into the source, for folders that the archive
 	// lacks because they are modules of their own.
 	add map[string]string
+	// drop are lines of source to remove, by file: imports of packages that
+	// need a module which is not served.
+	drop map[string][]string
 	// stamps are the variables that the linker sets: import path, dot, name,
 	// equals sign, value.
 	stamps []string
@@ -38,7 +41,12 @@ type moduleBuild struct {
 }
 
 func (m moduleBuild) inputs() []string {
-	return slices.Concat([]string{m.path, m.version, m.modFile, m.folders, fmt.Sprint(m.add), "edits"}, m.edits, []string{"stamps"}, m.stamps, []string{"packages"}, m.packages, []string{"files"}, m.files)
+	in := slices.Concat([]string{m.path, m.version, m.modFile, m.folders, fmt.Sprint(m.add), "edits"}, m.edits, []string{"stamps"}, m.stamps, []string{"packages"}, m.packages, []string{"files"}, m.files)
+	if len(m.drop) > 0 {
+		// Only where there is something, so that the keys of others stay.
+		in = append(in, "drop", fmt.Sprint(m.drop))
+	}
+	return in
 }
 
 func (m moduleBuild) part(name string) *Part {
@@ -62,6 +70,13 @@ func (m moduleBuild) part(name string) *Part {
 			}
 			if err := writeTexts(src, m.add); err != nil {
 				return err
+			}
+			for _, file := range sortedKeys(m.drop) {
+				for _, line := range m.drop[file] {
+					if err := editFile(filepath.Join(src, file), line+"\n", ""); err != nil {
+						return err
+					}
+				}
 			}
 			modJSON, err := command{argv: []string{"go", "mod", "edit", "-json"}, dir: src, env: env, log: w.Log}.output(ctx)
 			if err != nil {

@@ -56,6 +56,12 @@ var nodeLinks = links{
 	"etc/systemd/system/systemd-binfmt.service":                           "/dev/null",
 }
 
+// systemdOneHierarchy keeps systemd out of the cgroup2 hierarchy of a cgroup v1
+// host, which no runtime separates: all nodes of an engine would share their
+// slices there, and a second cluster's kubelet ends at those of the first. On
+// a host with nothing but cgroup v2 it says nothing.
+const systemdOneHierarchy = "SYSTEMD_PROC_CMDLINE=systemd.legacy_systemd_cgroup_controller=1"
+
 // registryHosts makes containerd read a folder per registry, where a cluster
 // says which mirror to ask.
 const registryHosts = `
@@ -106,7 +112,7 @@ func (s *supply) serveNode(goRoot, containerd *Part) {
 		ref: "docker.io/kindest/node:" + k8s.Version,
 		config: v1.Config{
 			Entrypoint: []string{"/usr/local/bin/entrypoint", "/sbin/init"},
-			Env:        []string{defaultPath, "container=docker", "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY="},
+			Env:        []string{defaultPath, "container=docker", systemdOneHierarchy, "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY="},
 			StopSignal: "SIGRTMIN+3",
 		},
 	}, needs, func(ctx context.Context, w Work) ([]string, error) {

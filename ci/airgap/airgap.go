@@ -370,10 +370,17 @@ func (a Airgap) daemon(cmd *exec.Cmd, what string) error {
 	return cmd.Process.Release()
 }
 
+// engineStart is how long an engine may take to answer.
+const engineStart = 10 * time.Minute
+
 // waitReady waits until the engine's socket answers. It fails as soon as one of
 // the processes has ended.
 func (a Airgap) waitReady(ctx context.Context) error {
-	interrupted, late := ctx.Done(), time.After(time.Minute)
+	// An engine that finds its cache damaged, as after a full disk, throws it
+	// away before it answers: minutes of deleting.
+	interrupted, late := ctx.Done(), time.After(engineStart)
+	patience := time.NewTicker(30 * time.Second)
+	defer patience.Stop()
 	for {
 		for _, what := range []string{"engine", "network", "mirror"} {
 			pid, err := readPID(filepath.Join(a.state(), what+".pid"))
@@ -394,7 +401,9 @@ func (a Airgap) waitReady(ctx context.Context) error {
 			// the cache away: let it come up first.
 			interrupted, late = nil, time.After(10*time.Second)
 		case <-late:
-			return a.withLog(fmt.Errorf("the engine did not answer within a minute: %w", err), "engine")
+			return a.withLog(fmt.Errorf("the engine did not answer within %s: %w", engineStart, err), "engine")
+		case <-patience.C:
+			fmt.Fprintf(a.Progress, "airgap: waiting for the engine, which may be discarding a damaged cache; its log: %s\n", filepath.Join(a.Cache, "logs", "engine.log"))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -71,10 +71,11 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 		return nil, nil, err
 	}
 	steps := newSteps()
-	provider, err := connect(ctx, steps)
+	cgroups, err := daemon(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	provider := cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(steps))
 	scratch, err := os.MkdirTemp("", "gitops-cluster-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("create cluster %s: %w", o.Name, err)
@@ -91,7 +92,7 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 	if err := ensureImage(ctx, o.Image); err != nil {
 		return nil, nil, err
 	}
-	c, kubeconfig, err := create(ctx, provider, steps, o, ignored)
+	c, kubeconfig, err := create(ctx, provider, steps, o, cgroups, ignored)
 	if err != nil {
 		if o.Logs != "" && ctx.Err() == nil {
 			if _, e := CollectLogs(ctx, o.Name, o.Server, o.Logs); e != nil {
@@ -109,12 +110,12 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 	return c, kubeconfig, nil
 }
 
-func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Options, ignored string) (*Cluster, []byte, error) {
+func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Options, cgroups, ignored string) (*Cluster, []byte, error) {
 	done := make(chan error, 1)
 	go func() {
 		// Readiness is watched for below: kind's own wait looks at the control plane only, starts a kubectl for each
 		// look, and takes a time that ran out for success.
-		done <- provider.Create(o.Name, cluster.CreateWithV1Alpha4Config(o.config()), cluster.CreateWithKubeconfigPath(ignored),
+		done <- provider.Create(o.Name, cluster.CreateWithV1Alpha4Config(o.config(cgroups)), cluster.CreateWithKubeconfigPath(ignored),
 			cluster.CreateWithWaitForReady(0), cluster.CreateWithRetain(true))
 	}()
 	var err error
@@ -181,14 +182,26 @@ func blame(err error, name string, clusters []string) error {
 
 // connect finds the Docker daemon.
 func connect(ctx context.Context, logger *steps) (*cluster.Provider, error) {
-	if err := run(ctx, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
-		host := cmp.Or(os.Getenv("DOCKER_HOST"), "its default socket")
-		if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "executable file not found") {
-			return nil, fmt.Errorf("%w: there is no docker command to talk to it", ErrDocker)
-		}
-		return nil, fmt.Errorf("%w: none answers at %s (DOCKER_HOST): %w", ErrDocker, host, err)
+	if _, err := daemon(ctx); err != nil {
+		return nil, err
 	}
 	return cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(logger)), nil
+}
+
+// daemon asks the Docker daemon for its version of control groups, 1 or 2.
+func daemon(ctx context.Context) (cgroups string, err error) {
+	out, err := exec.Output(exec.CommandContext(ctx, "docker", "info", "--format", "{{.CgroupVersion}}"))
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err == nil {
+		return strings.TrimSpace(string(out)), nil
+	}
+	if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "executable file not found") {
+		return "", fmt.Errorf("%w: there is no docker command to talk to it", ErrDocker)
+	}
+	host := cmp.Or(os.Getenv("DOCKER_HOST"), "its default socket")
+	return "", fmt.Errorf("%w: none answers at %s (DOCKER_HOST): %w", ErrDocker, host, explain(err))
 }
 
 // ensureImage pulls the nodes' image unless it is there. kind would do so too, but tries five times for ten seconds

@@ -94,13 +94,18 @@ func TestConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := yaml.Marshal(o.config())
+			got, err := yaml.Marshal(o.config("2"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			golden(t, "testdata/config-"+name+".yaml", got)
 		})
 	}
+	got, err := yaml.Marshal(valid().config("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/config-cgroups-v1.yaml", got)
 }
 
 // TestHosts holds the file to what containerd's rules make of it: a server is named, so that none is filled in, and no

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,8 +126,8 @@ func ParsePort(s string) (Port, error) {
 	return Port{Host: int32(h), Node: int32(n)}, nil
 }
 
-// config is the cluster in kind's words.
-func (o Options) config() *v1alpha4.Cluster {
+// config is the cluster in kind's words, for a daemon with a version of control groups.
+func (o Options) config(cgroups string) *v1alpha4.Cluster {
 	c := &v1alpha4.Cluster{
 		Name: o.Name,
 		Networking: v1alpha4.Networking{
@@ -139,6 +140,10 @@ func (o Options) config() *v1alpha4.Cluster {
 		},
 		KubeadmConfigPatches:    []string{kubeletPatch},
 		ContainerdConfigPatches: containerdPatches,
+	}
+	if cgroups == "1" {
+		c.KubeadmConfigPatches = append(slices.Clone(c.KubeadmConfigPatches), kubeletPatchV1)
+		c.ContainerdConfigPatches = append(slices.Clone(c.ContainerdConfigPatches), containerdPatchesV1...)
 	}
 	first := v1alpha4.Node{Role: v1alpha4.ControlPlaneRole, Image: o.Image}
 	for _, p := range o.Ports {
@@ -181,6 +186,22 @@ var containerdPatches = []string{`version = 2
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.images".registry]
   config_path = "` + certsDir + `"
+`}
+
+// On control groups v1 the kubelet makes its groups itself. By way of systemd it ended again and again on a host that
+// has v2 mounted as well ("hybrid"): systemd makes its groups there, and the kubelet looks for them in the hierarchy
+// name=systemd ("failed to initialize top level QOS containers: … has some missing paths"). On v2 kind's way, systemd,
+// stays.
+const kubeletPatchV1 = `kind: KubeletConfiguration
+cgroupDriver: cgroupfs
+`
+
+var containerdPatchesV1 = []string{`version = 2
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  SystemdCgroup = false
+`, `version = 3
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  SystemdCgroup = false
 `}
 
 const (

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -71,6 +72,10 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 		return nil, nil, err
 	}
 	steps := newSteps()
+	var err error
+	if o.Mirror, err = address(ctx, o.Mirror); err != nil {
+		return nil, nil, err
+	}
 	cgroups, err := daemon(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -108,6 +113,19 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 	c.Steps = steps.end()
 	c.Seconds = steps.total()
 	return c, kubeconfig, nil
+}
+
+// address is a mirror by its IP address: nodes do not know the hosts of whoever makes them.
+func address(ctx context.Context, mirror string) (string, error) {
+	host, port, err := net.SplitHostPort(mirror)
+	if err != nil {
+		return mirror, nil // there is none
+	}
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip4", host)
+	if err != nil {
+		return "", fmt.Errorf("find the mirror %s: %w", mirror, err)
+	}
+	return net.JoinHostPort(ips[0].String(), port), nil
 }
 
 func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Options, cgroups, ignored string) (*Cluster, []byte, error) {

@@ -278,3 +278,15 @@ func golden(t *testing.T, file string, got []byte) {
 		t.Errorf("%s differs; run the test with -update and look at the change. Got:\n%s", file, got)
 	}
 }
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for mirror, want := range map[string]string{"": "", "localhost:5000": "127.0.0.1:5000", "10.1.2.3:5000": "10.1.2.3:5000"} {
+		if got, err := address(t.Context(), mirror); err != nil || got != want {
+			t.Errorf("%q is at %q (%v), want %q", mirror, got, err, want)
+		}
+	}
+	if _, err := address(t.Context(), "no-such-host.invalid:5000"); err == nil || !strings.Contains(err.Error(), "find the mirror no-such-host.invalid:5000") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -27,7 +27,8 @@ type Options struct {
 	// Workers is how many nodes there are besides the control plane; 0 to MaxWorkers. With none, the control plane's
 	// node takes the pods.
 	Workers int
-	// Mirror is the one registry that nodes pull from, HOST:PORT, over plain http. Empty: each image's own.
+	// Mirror is the one registry that nodes pull from, HOST:PORT, over plain http. Nodes get its IP address. Empty: each
+	// image's own.
 	Mirror string
 	// Ports are ports of the Docker daemon's host that lead to ports of the control plane's node.
 	Ports []Port

@@ -49,7 +49,8 @@ func (s *supply) serveArgoCD() {
 		packages: []string{"./cmd"},
 		files:    []string{"entrypoint.sh", "hack/gpg-wrapper.sh", "hack/git-verify-wrapper.sh"},
 	}.part("argocd")
-	helm := goTool("helm", pinned("helm"), "helm.sh/helm/v4/cmd/helm")
+	helm := moduleBuild{path: "helm.sh/helm/v4", version: pinned("helm").Version,
+		stamps: []string{"helm.sh/helm/v4/internal/version.version=" + pinned("helm").Version}, packages: []string{"./cmd/helm"}}.part("helm")
 	kustomize := goTool("kustomize", pinned("kustomize"), "sigs.k8s.io/kustomize/kustomize/v5")
 	root := rootfs("argocd-rootfs", s.tools, "minbase", argocdPackages, argocdRootfsHook)
 	s.serve(clusterSet, "image-argocd", image{

@@ -25,10 +25,10 @@ func (s *supply) serveFlannel(proxyRoot *Part) {
 	flannel := moduleBuild{
 		path: "github.com/flannel-io/flannel", version: pin.Version,
 		// One cloud's client is not served, and the oldest backend needs cgo.
-		drop: map[string][]string{"main.go": {
-			"\t_ \"github.com/flannel-io/flannel/pkg/backend/tencentvpc\"",
-			"\t_ \"github.com/flannel-io/flannel/pkg/backend/udp\"",
-		}},
+		patches: []patch{
+			{"main.go", "\t_ \"github.com/flannel-io/flannel/pkg/backend/tencentvpc\"\n", ""},
+			{"main.go", "\t_ \"github.com/flannel-io/flannel/pkg/backend/udp\"\n", ""},
+		},
 		stamps:   []string{"github.com/flannel-io/flannel/pkg/version.Version=" + pin.Version},
 		packages: []string{".", "./cmd/install_conf"},
 	}.part("flannel")

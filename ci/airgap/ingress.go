@@ -8,10 +8,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// traefikExt stands in for the one package of Traefik's repository that is a
-// module of its own and not served: the extension points of its configuration,
-// which are empty in the open source edition.
-var traefikExt = map[string]string{
+// traefikStandIns are two packages whose modules are not served. The first is
+// a module of its own in Traefik's repository: the extension points of its
+// configuration, which are empty in the open source edition.
+var traefikStandIns = map[string]string{
 	"pkg/config/dynamic/ext/go.mod": "module github.com/traefik/traefik/dynamic/ext\n\ngo 1.24\n",
 	"pkg/config/dynamic/ext/ext.go": `// Package ext has nothing to add to Traefik's configuration.
 package ext
@@ -22,15 +22,32 @@ type HTTP struct{}
 // Router adds nothing to a router.
 type Router struct{}
 `,
+	// Traefik proves to Let's Encrypt that it owns a name through any of 180
+	// DNS services, a dozen of whose clients are not served.
+	"pkg/provider/acme/dns/dns.go": `// Package dns has no DNS services.
+package dns
+
+import (
+	"fmt"
+
+	"github.com/go-acme/lego/v5/challenge"
+)
+
+// NewDNSChallengeProviderByName refuses every name.
+func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
+	return nil, fmt.Errorf("this build of Traefik has no DNS provider %s", name)
+}
+`,
 }
 
 // serveIngress adds the ingress controller. Its dashboard is not in the
-// module, so it has none.
+// module, so it has none, and no certificates by way of DNS.
 func (s *supply) serveIngress() {
 	pin := pinned("traefik")
 	const version = "github.com/traefik/traefik/v3/pkg/version."
 	traefik := moduleBuild{
-		path: "github.com/traefik/traefik/v3", version: pin.Version, add: traefikExt,
+		path: "github.com/traefik/traefik/v3", version: pin.Version, add: traefikStandIns,
+		patches: []patch{{"pkg/provider/acme/provider.go", `"github.com/go-acme/lego/v5/providers/dns"`, `"github.com/traefik/traefik/v3/pkg/provider/acme/dns"`}},
 		// The fork's newer commit is not served.
 		edits:    []string{"-replace=github.com/abbot/go-http-auth=github.com/containous/go-http-auth@v0.4.1-0.20200324110947-a37a7636d23e"},
 		stamps:   []string{version + "Version=" + strings.TrimPrefix(pin.Version, "v"), version + "Codename=airgap"},

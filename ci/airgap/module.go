@@ -28,9 +28,9 @@ type moduleBuild struct {
 	// add are files written into the source, for folders that the archive
 	// lacks because they are modules of their own.
 	add map[string]string
-	// drop are lines of source to remove, by file: imports of packages that
-	// need a module which is not served.
-	drop map[string][]string
+	// patches change the source, where it imports a package that needs a
+	// module which is not served.
+	patches []patch
 	// stamps are the variables that the linker sets: import path, dot, name,
 	// equals sign, value.
 	stamps []string
@@ -40,11 +40,14 @@ type moduleBuild struct {
 	files []string
 }
 
+// patch replaces a text in a file of a module's source.
+type patch struct{ file, old, new string }
+
 func (m moduleBuild) inputs() []string {
 	in := slices.Concat([]string{m.path, m.version, m.modFile, m.folders, fmt.Sprint(m.add), "edits"}, m.edits, []string{"stamps"}, m.stamps, []string{"packages"}, m.packages, []string{"files"}, m.files)
-	if len(m.drop) > 0 {
+	if len(m.patches) > 0 {
 		// Only where there is something, so that the keys of others stay.
-		in = append(in, "drop", fmt.Sprint(m.drop))
+		in = append(in, "patches", fmt.Sprint(m.patches))
 	}
 	return in
 }
@@ -71,11 +74,9 @@ func (m moduleBuild) part(name string) *Part {
 			if err := writeTexts(src, m.add); err != nil {
 				return err
 			}
-			for _, file := range sortedKeys(m.drop) {
-				for _, line := range m.drop[file] {
-					if err := editFile(filepath.Join(src, file), line+"\n", ""); err != nil {
-						return err
-					}
+			for _, p := range m.patches {
+				if err := editFile(filepath.Join(src, p.file), p.old, p.new); err != nil {
+					return err
 				}
 			}
 			modJSON, err := command{argv: []string{"go", "mod", "edit", "-json"}, dir: src, env: env, log: w.Log}.output(ctx)

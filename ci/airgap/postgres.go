@@ -3,6 +3,8 @@ package airgap
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"os"
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -25,9 +27,21 @@ func (s *supply) serveDatabase() {
 			ExposedPorts: map[string]struct{}{"5432/tcp": {}}, Volumes: map[string]struct{}{"/var/lib/postgresql/data": {}},
 		},
 	}, []*Part{root}, func(ctx context.Context, w Work) ([]string, error) {
-		top, err := layer(w, "postgres", nil, map[string]string{"usr/local/bin/docker-entrypoint.sh": postgresEntrypoint}, nil)
-		return []string{filepath.Join(w.Path(root), "rootfs.tar"), top}, err
-	}, postgresEntrypoint)
+		top := filepath.Join(w.Scratch, "postgres")
+		if err := writeTexts(top, map[string]string{"usr/local/bin/docker-entrypoint.sh": postgresEntrypoint}); err != nil {
+			return nil, err
+		}
+		// mmdebstrap leaves /run empty.
+		socket := filepath.Join(top, "run/postgresql")
+		if err := os.MkdirAll(socket, 0o755); err != nil {
+			return nil, err
+		}
+		if err := errors.Join(os.Chown(socket, 999, 999), os.Chmod(socket, 0o777|os.ModeSticky|os.ModeSetgid)); err != nil {
+			return nil, err
+		}
+		added, err := scratchTar(w, top, "postgres.tar")
+		return []string{filepath.Join(w.Path(root), "rootfs.tar"), added}, err
+	}, postgresEntrypoint, "run/postgresql")
 }
 
 // postgresRootfsHook removes the cluster that Debian's package makes at its
@@ -35,6 +49,5 @@ func (s *supply) serveDatabase() {
 const postgresRootfsHook = `set -eu
 chroot "$1" sh -c 'usermod -u 999 postgres && groupmod -g 999 postgres'
 rm -rf "$1"/var/lib/postgresql/15 "$1"/etc/postgresql/15
-mkdir -p "$1"/var/lib/postgresql/data "$1"/var/run/postgresql "$1"/docker-entrypoint-initdb.d
-chown -R 999:999 "$1"/var/lib/postgresql "$1"/var/run/postgresql
-chmod 3777 "$1"/var/run/postgresql`
+mkdir -p "$1"/var/lib/postgresql/data "$1"/docker-entrypoint-initdb.d
+chown -R 999:999 "$1"/var/lib/postgresql`

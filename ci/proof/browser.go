@@ -38,7 +38,7 @@ func (s *Session) browse(ctx context.Context) (string, error) {
 
 // signInAsGuest ends at the catalog.
 func (s *Session) signInAsGuest(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return chromedp.Do(ctx,
 		chromedp.EmulateViewport(1280, 900),

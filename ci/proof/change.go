@@ -20,7 +20,7 @@ metadata:
 `
 
 // reloads is how long a change of a ConfigMap may take to reach the process: the kubelet looks every minute or so.
-const reloads = 2 * time.Minute
+const reloads = 3 * time.Minute
 
 func (s *Session) change(ctx context.Context, subject string, values map[string]any, files map[string][]byte) (string, error) {
 	if s.repository == nil {
@@ -116,7 +116,7 @@ func (s *Session) rollout(ctx context.Context) (string, error) {
 
 // gone waits until a pod has ended.
 func (s *Session) gone(ctx context.Context, name string) error {
-	return until(ctx, time.Minute, func(ctx context.Context) error {
+	return until(ctx, 2*time.Minute, func(ctx context.Context) error {
 		_, err := s.Client.Core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
@@ -159,7 +159,7 @@ func (s *Session) drift(ctx context.Context) (string, error) {
 	if _, err := services.Patch(ctx, application, types.MergePatchType, []byte(`{"spec":{"selector":{"drift":"true"}}}`), metav1.PatchOptions{}); err != nil {
 		return "", err
 	}
-	if err := until(ctx, time.Minute, func(ctx context.Context) error {
+	if err := until(ctx, 2*time.Minute, func(ctx context.Context) error {
 		healed, err := services.Get(ctx, original.Name, metav1.GetOptions{})
 		if err != nil {
 			return err

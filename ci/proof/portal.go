@@ -20,7 +20,7 @@ const title = "<title>Backstage GitOps</title>"
 
 // arrives is how long an address may take to lead to a pod that is ready: kube-proxy and the ingress controller have
 // to hear of it.
-const arrives = 20 * time.Second
+const arrives = time.Minute
 
 func (s *Session) ingress(ctx context.Context) (string, error) {
 	page := func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) }
@@ -75,7 +75,7 @@ func (s *Session) signIn(ctx context.Context) error {
 
 // entities waits until the catalog lists this system's own entities: it reads them after the start.
 func (s *Session) entities(ctx context.Context) ([]string, error) {
-	return ownEntities, until(ctx, 30*time.Second, func(ctx context.Context) error {
+	return ownEntities, until(ctx, arrives, func(ctx context.Context) error {
 		body, err := request(ctx, http.MethodGet, s.Ingress+"/api/catalog/entities?filter=spec.system=backstage-gitops", s.token, nil)
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().StringVar(&s.NodePort, "node-port", "http://docker:8000", "the address of the nodes' port 30800, the app's")
 	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
 	cmd.Flags().StringVar(&s.Out, "out", "proof", "the folder to write the proof to")
-	cmd.Flags().DurationVar(&s.Timeout, "timeout", 3*time.Minute, "how long one sync may take")
+	cmd.Flags().DurationVar(&s.Timeout, "timeout", 10*time.Minute, "how long one sync may take; what cannot succeed any more fails at once")
 	required(cmd, "kubeconfig", "git", "revision", "image", "digest")
 	return cmd
 }

@@ -121,19 +121,20 @@ func (v *verifier) cluster(ctx context.Context) error {
 	v.timings = append(v.timings, timing{Step: "Mirror the images", Seconds: time.Since(start).Seconds()})
 
 	start = time.Now()
-	v.kind = kind.Cluster(dagger.KindClusterOpts{
+	// By its ID from here on: each use of the call itself would make another.
+	made, err := kind.Cluster(dagger.KindClusterOpts{
 		Name: "e2e", Version: v.kubernetes, Workers: v.workers, Registry: v.registry,
 		// Ingress and app.
 		Ports: []string{"8080:30080", "8000:30800"},
-	})
-	kubeconfig, err := v.kind.Kubeconfig().Sync(ctx)
+	}).ID(ctx)
 	if err != nil {
 		return err
 	}
+	v.kind = dag.LoadKindClusterFromID(dagger.KindClusterID(made))
 	v.timings = append(v.timings, timing{Step: "Make the cluster", Seconds: time.Since(start).Seconds()})
 
 	start = time.Now()
-	if _, err := argocd.Install(ctx, kubeconfig, dagger.ArgocdInstallOpts{Cluster: v.kind.Docker()}); err != nil {
+	if _, err := argocd.Install(ctx, v.kind.Kubeconfig(), dagger.ArgocdInstallOpts{Cluster: v.kind.Docker()}); err != nil {
 		return err
 	}
 	v.timings = append(v.timings, timing{Step: "Install Argo CD", Seconds: time.Since(start).Seconds()})

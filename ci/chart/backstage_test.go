@@ -133,6 +133,37 @@ integrations:
 	}
 }
 
+// A page that came by plain http cannot take https for its scripts: there is nobody who answers.
+func TestPlainHTTPUpgradesNothing(t *testing.T) {
+	t.Parallel()
+	const address = `{env: [], appConfig: {app: {baseUrl: %q}%s}}`
+	cases := map[string]struct {
+		values string
+		want   any
+	}{
+		"the image's own": {fmt.Sprintf(address, "http://localhost:8000", ""), nil},
+		"https":           {fmt.Sprintf(address, "https://a.example.org", ""), nil},
+		"http":            {fmt.Sprintf(address, "http://a.example.org:8080", ""), map[string]any{"upgrade-insecure-requests": false}},
+		"http, with a policy": {
+			fmt.Sprintf(address, "http://a.example.org", `, backend: {csp: {img-src: [x]}}`),
+			map[string]any{"img-src": []any{"x"}, "upgrade-insecure-requests": false},
+		},
+		"set by hand": {
+			fmt.Sprintf(address, "http://a.example.org", `, backend: {csp: {upgrade-insecure-requests: []}}`),
+			map[string]any{"upgrade-insecure-requests": []any{}},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backend := appConfig(t, objects(t, write(t, c.values)))["backend"].(map[string]any)
+			if !reflect.DeepEqual(backend["csp"], c.want) {
+				t.Errorf("backend.csp %v, want %v", backend["csp"], c.want)
+			}
+		})
+	}
+}
+
 // The browser lets the app call the API at another address only if the API names the app's.
 func TestCorsOriginFollowsTheAddressOfTheApp(t *testing.T) {
 	t.Parallel()

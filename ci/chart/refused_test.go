@@ -105,7 +105,7 @@ nameOverride: name
 service: {type: type, nodePort: {enabled: true, port: 30800}}
 env: [{name: ENV, value: env}, {name: REF, valueFrom: {secretKeyRef: {name: refName, key: refKey}}}]
 githubToken: {existingSecret: githubSecret, key: githubKey}
-appConfig: {app: {title: title, baseUrl: "http://app.example.org"}, backend: {baseUrl: backendUrl}}
+appConfig: {app: {title: title, baseUrl: "https://app.example.org"}, backend: {baseUrl: backendUrl}}
 ingress:
   enabled: true
   className: className

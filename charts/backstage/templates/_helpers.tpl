@@ -65,7 +65,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 
 {{/*
 app-config.yaml as mounted: the values as they are, and leave for the app to call the API from its address. The image
-gives that leave to http://localhost:8000 only.
+gives that leave to http://localhost:8000 only. A browser that comes by plain http must not be told to take https for
+everything else, which Backstage's default policy does.
 */}}
 {{- define "backstage.appConfig" -}}
 {{- $config := deepCopy .Values.appConfig }}
@@ -73,6 +74,9 @@ gives that leave to http://localhost:8000 only.
 {{- if and (ne (trimSuffix "/" $baseUrl) "http://localhost:8000") (not (dig "backend" "cors" "" $config)) }}
 {{- $origin := regexFind "^https?://[^/]+" $baseUrl | default $baseUrl }}
 {{- $_ := mergeOverwrite $config (dict "backend" (dict "cors" (dict "origin" $origin))) }}
+{{- end }}
+{{- if and (hasPrefix "http://" $baseUrl) (not (hasPrefix "http://localhost" $baseUrl)) (not (hasKey (dig "backend" "csp" dict $config) "upgrade-insecure-requests")) }}
+{{- $_ := mergeOverwrite $config (dict "backend" (dict "csp" (dict "upgrade-insecure-requests" false))) }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}

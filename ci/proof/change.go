@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,23 +56,32 @@ func (s *Session) reload(ctx context.Context) (string, error) {
 		return "", err
 	}
 	start := time.Now()
+	if err := s.still(ctx, before); err != nil {
+		return "", err
+	}
 	if err := until(ctx, reloads, func(ctx context.Context) error {
 		_, err := request(ctx, http.MethodGet, through, s.token, nil)
 		return err
 	}); err != nil {
 		return "", err
 	}
+	if err := s.still(ctx, before); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the backend acts on it %.1f s after the sync, in the same pod %s", time.Since(start).Seconds(), before.Name), nil
+}
+
+// still says that a pod is the one that runs, and was not restarted.
+func (s *Session) still(ctx context.Context, before *corev1.Pod) error {
 	after, err := s.pod(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if after.UID != before.UID {
-		return "", fmt.Errorf("the pod is another one: %s was replaced by %s", before.Name, after.Name)
+		return fmt.Errorf("the pod is another one: %s was replaced by %s", before.Name, after.Name)
 	}
-	if _, err := green(after); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("the backend acts on it %.1f s after the sync, in the same pod %s", time.Since(start).Seconds(), after.Name), nil
+	_, err = green(after)
+	return err
 }
 
 // rollout replaces the pod by a commit while people use the portal.

@@ -87,8 +87,13 @@ and the app gets its part when the frontend container starts.
 */}}
 {{- define "backstage.appConfigChecksum" -}}
 {{- $config := include "backstage.appConfig" . | fromYaml }}
-{{- if kindIs "map" $config.catalog }}{{ $_ := unset $config.catalog "locations" }}{{ end }}
-{{- if kindIs "map" $config.proxy }}{{ $_ := unset $config.proxy "endpoints" }}{{ end }}
+{{- range $key, $reloaded := dict "catalog" "locations" "proxy" "endpoints" }}
+{{- $section := get $config $key }}
+{{- if kindIs "map" $section }}
+{{- $_ := unset $section $reloaded }}
+{{- if not $section }}{{ $_ := unset $config $key }}{{ end }}
+{{- end }}
+{{- end }}
 {{- toJson $config | sha256sum }}
 {{- end }}
 

@@ -477,6 +477,7 @@ func TestConfigurationRollsPodsOnlyWhereItHasTo(t *testing.T) {
 	}{
 		"the same":           {base, false},
 		"catalog locations":  {strings.Replace(base, "target: a", "target: b", 1), false},
+		"the first endpoint": {`{appConfig: {catalog: {locations: [], rules: []}}}`, false},
 		"proxy endpoints":    {strings.Replace(base, "/a: b", "/a: c", 1), false},
 		"catalog rules":      {strings.Replace(base, "rules: []", "rules: [{allow: [API]}]", 1), true},
 		"title of the app":   {strings.Replace(base, "{catalog", "{app: {title: Another}, catalog", 1), true},

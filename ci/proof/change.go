@@ -166,7 +166,7 @@ func (s *Session) drift(ctx context.Context) (string, error) {
 	if err := services.Delete(ctx, original.Name, metav1.DeleteOptions{}); err != nil {
 		return "", err
 	}
-	if _, err := services.Patch(ctx, application, types.MergePatchType, []byte(`{"spec":{"selector":{"drift":"true"}}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := services.Patch(ctx, application, types.MergePatchType, []byte(`{"spec":{"selector":{"app.kubernetes.io/instance":"drift"}}}`), metav1.PatchOptions{}); err != nil {
 		return "", err
 	}
 	if err := until(ctx, 2*time.Minute, func(ctx context.Context) error {
@@ -181,8 +181,8 @@ func (s *Session) drift(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		if _, drifted := patched.Spec.Selector["drift"]; drifted {
-			return fmt.Errorf("the Service %s still has the selector that was added", application)
+		if patched.Spec.Selector["app.kubernetes.io/instance"] == "drift" {
+			return fmt.Errorf("the Service %s still has the selector it was given", application)
 		}
 		return nil
 	}); err != nil {

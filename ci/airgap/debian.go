@@ -89,15 +89,32 @@ func debianTools() *Part {
 	}
 }
 
+// hookStage is when mmdebstrap runs the hooks of a variant: where it installs
+// nothing, it runs none after the installation, and says nothing of it.
+func hookStage(variant string) string {
+	if variant == "extract" {
+		return "extract"
+	}
+	return "customize"
+}
+
 // rootfs is a Debian root filesystem with the packages, as rootfs.tar.
 // Variant is mmdebstrap's: "minbase" for a system one can work in, "extract"
-// for the bare files of just the named packages. Hooks are shell lines that
-// run in the end with the root as $1.
+// for the bare files of the named packages and what they depend on. Hooks are
+// shell lines that run in the end with the root as $1.
 func rootfs(name string, tools *Part, variant string, packages []string, hooks ...string) *Part {
+	stage := "customize"
+	inputs := slices.Concat([]string{suite, variant}, packages)
+	// Without hooks of its own a root stays as it always was, its key and, as it
+	// is in the released image, its bytes.
+	if len(hooks) > 0 && hookStage(variant) != stage {
+		stage = hookStage(variant)
+		inputs = append(inputs, stage)
+	}
 	return &Part{
 		Name:   name,
 		Needs:  []*Part{tools},
-		Inputs: slices.Concat([]string{suite, variant}, packages, hooks),
+		Inputs: append(inputs, hooks...),
 		Build: func(ctx context.Context, w Work) error {
 			sources, err := aptSources(ctx)
 			if err != nil {
@@ -110,9 +127,9 @@ func rootfs(name string, tools *Part, variant string, packages []string, hooks .
 			argv := []string{"perl", filepath.Join(w.Path(tools), "usr/bin/mmdebstrap"),
 				"--mode=root", "--variant=" + variant, "--include=" + strings.Join(packages, ","),
 				`--aptopt=Acquire::Languages "none"`}
-			hooks := append([]string{`rm -rf "$1"/usr/share/doc/*/changelog* "$1"/usr/share/man/* "$1"/usr/share/locale/*`}, hooks...)
-			for _, h := range hooks {
-				argv = append(argv, "--customize-hook="+h)
+			cleaned := append([]string{`rm -rf "$1"/usr/share/doc/*/changelog* "$1"/usr/share/man/* "$1"/usr/share/locale/*`}, hooks...)
+			for _, h := range cleaned {
+				argv = append(argv, "--"+stage+"-hook="+h)
 			}
 			argv = append(argv, suite, filepath.Join(w.Out, "rootfs.tar"), list)
 			return command{

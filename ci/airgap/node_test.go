@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,5 +66,28 @@ func TestScripts(t *testing.T) {
 		if out, err := exec.CommandContext(t.Context(), "sh", "-n", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", script, err, out)
 		}
+	}
+}
+
+// TestRootfsHooks: mmdebstrap skips hooks at the wrong stage without a word,
+// and what was made without them must not be taken for what is made with them.
+func TestRootfsHooks(t *testing.T) {
+	t.Parallel()
+	for variant, want := range map[string]string{"minbase": "customize", "extract": "extract"} {
+		if got := hookStage(variant); got != want {
+			t.Errorf("hooks of %s run at stage %s, want %s", variant, got, want)
+		}
+	}
+	tools := debianTools()
+	for variant, want := range map[string][]string{
+		"minbase": {suite, "minbase", "package", "hook"},
+		"extract": {suite, "extract", "package", "extract", "hook"},
+	} {
+		if got := rootfs("root", tools, variant, []string{"package"}, "hook").Inputs; !slices.Equal(got, want) {
+			t.Errorf("inputs of %s are %q, want %q", variant, got, want)
+		}
+	}
+	if got := rootfs("root", tools, "extract", []string{"package"}).Inputs; !slices.Equal(got, []string{suite, "extract", "package"}) {
+		t.Errorf("inputs without hooks are %q", got)
 	}
 }

@@ -41,6 +41,8 @@ type Session struct {
 	Out string
 	// Timeout is how long one sync may take.
 	Timeout time.Duration
+	// Changes has the commits made and shown that follow the release: reload, rollout, prune; and drift.
+	Changes bool
 
 	// gitInCluster is the Git service as pods reach it, repo the repository there.
 	gitInCluster, repo string
@@ -84,7 +86,7 @@ type step struct {
 	run func(context.Context) (string, error)
 }
 
-// Run shows everything, in an order in which each step finds what it needs. The proof is also there, unfinished, where
+// Run shows everything that is asked for, in an order in which each step finds what it needs. The proof is also there, unfinished, where
 // a step failed.
 func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	steps := []step{
@@ -97,10 +99,15 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 		{"the app answers on a NodePort", s.nodePort},
 		{"a browser shows the portal", s.browse},
 		{"the pod has the least privileges", s.leastPrivileges},
+	}
+	changes := []step{
 		{"configuration reloads without a restart", s.reload},
 		{"the next commit rolls out without a failed request", s.rollout},
 		{"what is gone from Git is pruned", s.prune},
 		{"drift is healed", s.drift},
+	}
+	if s.Changes {
+		steps = append(steps, changes...)
 	}
 	proof := &Proof{Release: s.Release}
 	began := time.Now()

@@ -22,7 +22,7 @@ func newProve() *cobra.Command {
 		Short: "Show that Argo CD runs a commit, by digest, and that people can use it.",
 		Long: `Show in a throw-away cluster, step by step, that Argo CD runs exactly one commit with exactly one image;
 that app and API answer through Service, Ingress and NodePort, and in a real browser; that the pod may do
-no more than it must; and that the next commits reload, roll out, prune and heal.
+no more than it must; and that the next commits reload, roll out, prune and heal (--changes=false leaves these out).
 
 Its commits go to the branch of --git. The proof is written to --out as JSON, Markdown and HTML, with the
 portal's picture, also where a step failed: the exit code is 1 then.`,
@@ -60,6 +60,7 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().StringVar(&s.NodePort, "node-port", "http://docker:8000", "the address of the nodes' port 30800, the app's")
 	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
 	cmd.Flags().StringVar(&s.Out, "out", "proof", "the folder to write the proof to")
+	cmd.Flags().BoolVar(&s.Changes, "changes", true, "also make the commits that follow, and show what comes of them and of drift")
 	cmd.Flags().DurationVar(&s.Timeout, "timeout", 10*time.Minute, "how long one sync may take; what cannot succeed any more fails at once")
 	required(cmd, "kubeconfig", "git", "revision", "image", "digest")
 	return cmd

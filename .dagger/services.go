@@ -26,10 +26,15 @@ func (m *BackstageGitops) Registry() *dagger.Service {
 // `dagger call git up` serves http://localhost:8080/backstage-gitops.git until
 // interrupted.
 func (m *BackstageGitops) Git() *dagger.Service {
+	return m.serveGit(m.storage("/srv/git", "git"))
+}
+
+// serveGit is a Git service whose repositories are in /srv/git.
+func (m *BackstageGitops) serveGit(storage dagger.WithContainerFunc) *dagger.Service {
 	return dag.Container().
 		From(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
-		With(m.storage("/srv/git", "git")).
+		With(storage).
 		WithExposedPort(8080).
 		AsService(dagger.ContainerAsServiceOpts{
 			Args: []string{"gitops", "serve-git", "--root", "/srv/git", "--create", "backstage-gitops.git", "--listen", ":8080"},

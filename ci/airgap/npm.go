@@ -90,8 +90,8 @@ func npmPack(ctx context.Context, w Work, client []*Part, packages []string) err
 	return root.run(ctx, w, env, argv...)
 }
 
-// npmRegistry is the registry npm is configured for on this machine, also
-// where there is no npm to ask.
+// npmRegistry is the registry npm is configured for on this machine. Where
+// there is no npm to ask and nothing is configured it is empty: npm's own.
 func npmRegistry(ctx context.Context) string {
 	if out, err := (command{argv: []string{"npm", "config", "get", "registry"}}).output(ctx); err == nil {
 		return strings.TrimSpace(out)
@@ -99,8 +99,8 @@ func npmRegistry(ctx context.Context) string {
 	return configuredRegistry(os.Environ(), userNpmrc())
 }
 
-// configuredRegistry is what npm would read from the environment, from the
-// user's npmrc and from its own defaults, in this order.
+// configuredRegistry is what npm would read from the environment and from the
+// user's npmrc, in this order.
 func configuredRegistry(environ []string, npmrc string) string {
 	for _, kv := range environ {
 		if name, value, _ := strings.Cut(kv, "="); strings.EqualFold(name, "npm_config_registry") && value != "" {
@@ -112,7 +112,7 @@ func configuredRegistry(environ []string, npmrc string) string {
 			return strings.Trim(strings.TrimSpace(value), `"`)
 		}
 	}
-	return "https://registry.npmjs.org/"
+	return ""
 }
 
 // userNpmrc is the user's npm configuration, empty where there is none.

@@ -32,12 +32,12 @@ func TestConfiguredRegistry(t *testing.T) {
 		npmrc   string
 		want    string
 	}{
-		"nothing":                 {want: "https://registry.npmjs.org/"},
+		"nothing":                 {want: ""},
 		"environment":             {environ: []string{"A=b", "npm_config_registry=https://npm.example/"}, want: "https://npm.example/"},
 		"environment, upper case": {environ: []string{"NPM_CONFIG_REGISTRY=https://npm.example/"}, want: "https://npm.example/"},
 		"npmrc":                   {npmrc: "; mine\n//npm.example/:_authToken=x=y\nregistry = https://npm.example/\n", want: "https://npm.example/"},
 		"npmrc, quoted":           {npmrc: `registry="https://npm.example/"`, want: "https://npm.example/"},
-		"npmrc, of one scope":     {npmrc: "@scope:registry=https://npm.example/\n", want: "https://registry.npmjs.org/"},
+		"npmrc, of one scope":     {npmrc: "@scope:registry=https://npm.example/\n", want: ""},
 		"environment first":       {environ: []string{"npm_config_registry=https://one.example/"}, npmrc: "registry=https://two.example/", want: "https://one.example/"},
 	}
 	for name, c := range cases {

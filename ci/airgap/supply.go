@@ -69,8 +69,10 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	goEnviron := append([]string{"PATH=" + goPath, "GOPATH=/go", "GOTOOLCHAIN=local", "GOLANG_VERSION=" + pinned("go").Version}, goProxyEnv(ctx)...)
 	// npm and Yarn in the image use the registry this machine uses.
 	npm := npmRegistry(ctx)
-	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version,
-		"npm_config_registry=" + npm, "YARN_NPM_REGISTRY_SERVER=" + strings.TrimSuffix(npm, "/")}
+	nodeEnviron := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_VERSION=" + pinned("node").Version}
+	if npm != "" {
+		nodeEnviron = append(nodeEnviron, "npm_config_registry="+npm, "YARN_NPM_REGISTRY_SERVER="+strings.TrimSuffix(npm, "/"))
+	}
 	s.serve(coreSet, "image-golang", image{
 		ref:    fmt.Sprintf("docker.io/library/golang:%s-bookworm", pinned("go").Version),
 		config: v1.Config{Env: goEnviron, WorkingDir: "/go", Cmd: []string{"bash"}},

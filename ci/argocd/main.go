@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -79,7 +80,7 @@ func (a *Argocd) gitops(ctx context.Context, kubeconfig *dagger.File, cluster *d
 			return "", fmt.Errorf("gitops argocd %s: %w", args[0], err)
 		}
 		_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
-		return "", fmt.Errorf("%s", strings.TrimSpace(last))
+		return "", errors.New(strings.TrimSpace(last))
 	}
 	out, err := ran.Stdout(ctx)
 	return dagger.JSON(out), err
@@ -213,7 +214,12 @@ func (a *Argocd) Sync(ctx context.Context,
 	// +optional
 	cluster *dagger.Service,
 
-	// Digest of the image that the pods must run, sha256:…
+	// Image that the pods must run, its name without tag; goes with digest.
+	//
+	// +optional
+	image string,
+
+	// Digest of that image, sha256:…
 	//
 	// +optional
 	digest string,
@@ -224,6 +230,9 @@ func (a *Argocd) Sync(ctx context.Context,
 	timeout string,
 ) (dagger.JSON, error) {
 	args := []string{"sync", "--name", name, "--revision", revision, "--timeout", timeout}
+	if image != "" {
+		args = append(args, "--image", image)
+	}
 	if digest != "" {
 		args = append(args, "--digest", digest)
 	}

@@ -602,6 +602,7 @@ func (a Airgap) stop(ctx context.Context) error {
 	if err := os.Remove(a.envFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	a.stopClients()
 	var errs []error
 	runcs, _ := filepath.Glob(filepath.Join(a.Cache, "parts", "runc-*", "bin", "runc"))
 	if len(runcs) > 0 {
@@ -610,11 +611,12 @@ func (a Airgap) stop(ctx context.Context) error {
 			runc := func(args ...string) error {
 				return command{argv: append([]string{runcs[0], "--root", filepath.Join(a.state(), "runc")}, args...)}.run(ctx)
 			}
-			// Ask first: the engine flushes its databases. Its end is no
-			// error, whatever it ends with.
+			// Ask first: the engine flushes its databases, and one that does
+			// not come to it discards its whole cache when it starts again.
+			// Its end is no error, whatever it ends with.
 			_ = runc("kill", id, "TERM")
-			if pid, err := readPID(filepath.Join(a.state(), "engine.pid")); err == nil {
-				waitGone(pid, 20*time.Second)
+			if pid, err := readPID(filepath.Join(a.state(), "engine.pid")); err == nil && !waitGone(pid, 20*time.Second) {
+				fmt.Fprintln(a.Progress, "airgap: the engine does not end, a client may still be connected; it is killed, which costs its cache")
 			}
 			errs = append(errs, runc("delete", "--force", id))
 		}
@@ -636,10 +638,39 @@ func (a Airgap) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func waitGone(pid int, limit time.Duration) {
-	for deadline := time.Now().Add(limit); !gone(pid) && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
+// stopClients ends the commands of this supply's CLI that still run, and waits for it. Once told to end, the engine
+// waits for its clients, and they for an answer from it.
+func (a Airgap) stopClients() {
+	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
+	var ended []int
+	for _, link := range programs {
+		program, err := os.Readlink(link)
+		if err != nil {
+			continue
+		}
+		if client, err := filepath.Match(filepath.Join(a.Cache, "parts", "dagger-*", "bin", "dagger"), program); err != nil || !client {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil && syscall.Kill(pid, syscall.SIGTERM) == nil {
+			ended = append(ended, pid)
+		}
 	}
+	if len(ended) > 0 {
+		fmt.Fprintf(a.Progress, "airgap: ending %d running dagger commands\n", len(ended))
+	}
+	for _, pid := range ended {
+		waitGone(pid, 10*time.Second)
+	}
+}
+
+// waitGone waits until the process has ended, and tells whether it has.
+func waitGone(pid int, limit time.Duration) bool {
+	for deadline := time.Now().Add(limit); !gone(pid); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // gone tells whether the process has ended. A zombie that nobody waits for has.

@@ -446,6 +446,38 @@ func TestStopLeavesOthersAlone(t *testing.T) {
 	}
 }
 
+// TestStopEndsItsClients: the engine does not end while one is connected.
+func TestStopEndsItsClients(t *testing.T) {
+	t.Parallel()
+	a := Airgap{Cache: filepath.Join(t.TempDir(), "cache"), Progress: t.Output()}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(folder string) *exec.Cmd {
+		program := filepath.Join(a.Cache, folder, "dagger")
+		if err := copyFiles(map[string]string{sleep: program}); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(program, "600")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		return cmd
+	}
+	client, other := start("parts/dagger-0123456789ab/bin"), start("elsewhere")
+	if err := a.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !gone(client.Process.Pid) {
+		t.Error("a command of the supply's CLI runs on")
+	}
+	if gone(other.Process.Pid) {
+		t.Error("a process that is not the supply's was ended")
+	}
+}
+
 func TestShellQuote(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"/a/b", "/home/A B/x", "it's", "$(x) `y` \"z\" \\"} {

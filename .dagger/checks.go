@@ -78,7 +78,7 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 //
 // +cache="never"
 func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
-	shown, err := m.committed().E2e(ctx, kubernetesVersion, 0)
+	shown, err := m.committed().E2e(ctx, kubernetesVersion, 0, nil)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
@@ -46,6 +47,13 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	//
 	// +default=0
 	workers int,
+
+	// What goes wrong on purpose then, and has to be detected, explained and
+	// survived: image-tag, crash, manifest, git, registry, repo-server, push,
+	// node, or all.
+	//
+	// +optional
+	faults []string,
 ) (*E2e, error) {
 	r := m.releaser(target{remote: gitRemote, branch: "main"})
 	v := r.verifier(kubernetes, workers)
@@ -59,7 +67,15 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	); err != nil {
 		return nil, err
 	}
-	return v.prove(ctx, true)
+	return v.prove(ctx, append([]string{"--changes"}, withFaults(faults)...)...)
+}
+
+// withFaults are the arguments of a proof for these faults.
+func withFaults(faults []string) []string {
+	if len(faults) == 0 {
+		return nil
+	}
+	return []string{"--faults", strings.Join(faults, ",")}
 }
 
 // Fail where something could not be shown. `dagger call e2e` does.
@@ -72,6 +88,9 @@ func (e *E2e) Sync() (*E2e, error) {
 
 // proofRemote is the Git service that Argo CD reads a candidate from.
 const proofRemote = "http://proof:8080/backstage-gitops.git"
+
+// clusterName is that of the ephemeral cluster.
+const clusterName = "e2e"
 
 // verifier proves in a cluster what a releaser has built.
 type verifier struct {
@@ -119,7 +138,7 @@ func (v *verifier) cluster(ctx context.Context) error {
 
 	// By its ID from here on: each use of the call itself would make another.
 	made, err := kind.Cluster(dagger.KindClusterOpts{
-		Name: "e2e", Version: v.kubernetes, Workers: v.workers, Registry: v.registry,
+		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true,
 		// Ingress and app.
 		Ports: []string{"8080:30080", "8000:30800"},
 	}).ID(ctx)
@@ -137,7 +156,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		return nil
 	}
 	// What later commits do is not this release's matter: e2e shows that.
-	shown, err := v.prove(ctx, false)
+	shown, err := v.prove(ctx, "--changes=false")
 	if err == nil {
 		v.proof = shown.Report
 		_, err = shown.Sync()
@@ -149,9 +168,9 @@ func (v *verifier) verify(ctx context.Context) error {
 }
 
 // prove publishes the image where the cluster pulls from, commits the chart
-// that names it where Argo CD reads from, and shows what comes of it; with
-// changes, of the commits after it too.
-func (v *verifier) prove(ctx context.Context, changes bool) (*E2e, error) {
+// that names it where Argo CD reads from, and shows what comes of it. How far
+// it goes is said by arguments of `gitops prove`.
+func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
 	if err := <-v.ready; err != nil {
 		return nil, err
 	}
@@ -193,9 +212,13 @@ func (v *verifier) prove(ctx context.Context, changes bool) (*E2e, error) {
 		WithServiceBinding("proof", git).
 		WithServiceBinding("docker", docker).
 		WithServiceBinding("browser", browser).
+		WithServiceBinding("session", v.registry).
+		WithFile("/usr/local/bin/docker", v.kind.DockerCommand()).
+		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
 		WithFile("/kubeconfig", v.kind.Kubeconfig()).
-		WithExec([]string{"gitops", "prove", "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
-			"--revision", v.candidate, "--image", name, "--digest", v.digest, "--out", "/proof", fmt.Sprintf("--changes=%t", changes)},
+		WithExec(append([]string{"gitops", "prove", "--kubeconfig", "/kubeconfig", "--cluster", clusterName, "--registry", "session:5000",
+			"--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
+			"--revision", v.candidate, "--image", name, "--digest", v.digest, "--out", "/proof"}, args...),
 			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	code, err := proven.ExitCode(ctx)
 	if err != nil {

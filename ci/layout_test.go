@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"imageref":  {},
 	"kube":      {},
 	"manifests": {"health", "kube"},
-	"proof":     {"git", "kube", "manifests", "sync"},
+	"proof":     {"bump", "cluster", "commit", "git", "kube", "manifests", "sync"},
 	"report":    {"bump", "commit", "git", "source"},
 	"source":    {"bump", "git", "imageref"},
 	"sync":      {"health", "imageref", "kube", "manifests"},

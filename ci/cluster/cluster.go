@@ -164,6 +164,13 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 			}
 		}
 	}
+	if o.Fence {
+		steps.start("fence")
+		networking := o.config(cgroups).Networking
+		if err := raise(ctx, all, networking.PodSubnet, networking.ServiceSubnet); err != nil {
+			return nil, nil, fmt.Errorf("fence the cluster in: %w", err)
+		}
+	}
 	kubeconfig, err := Kubeconfig(provider, o.Name, o.Server)
 	if err != nil {
 		return nil, nil, err

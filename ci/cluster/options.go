@@ -37,6 +37,9 @@ type Options struct {
 	// CNI are the manifests of a pod network, in place of the node image's own. That of an image without kindnet may
 	// know a single node only. Their range must be that of the pods: kind's is 10.244.0.0/16.
 	CNI []*unstructured.Unstructured
+	// Fence refuses, and counts, what nodes and pods send to other places than the cluster's networks and those that this
+	// program is in. Fenced reads the count.
+	Fence bool
 	// Wait is how long all nodes may take to be ready, 0 not to wait.
 	Wait time.Duration
 	// Logs is a folder for what CollectLogs finds when the cluster cannot be made, as it is removed then. Empty: none.

@@ -15,6 +15,11 @@ func (c *Cluster) Container() *dagger.Container {
 		WithEnvVariable("KUBECONFIG", "/kubeconfig")
 }
 
+// Give the docker command, which reaches the nodes by way of the daemon.
+func (c *Cluster) DockerCommand() *dagger.File {
+	return c.Tools.File("/usr/local/bin/docker")
+}
+
 // Run kubectl and print what it says.
 //
 // +cache="never"

@@ -107,6 +107,12 @@ func (k *Kind) Cluster(ctx context.Context,
 	//
 	// +optional
 	ports []string,
+
+	// Refuse, and count, what nodes and pods send to places outside the
+	// session: `gitops prove` shows that it is nothing.
+	//
+	// +optional
+	fence bool,
 ) (*Cluster, error) {
 	if registry == nil {
 		registry = k.Registry()
@@ -124,6 +130,9 @@ func (k *Kind) Cluster(ctx context.Context,
 		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
 	for _, p := range ports {
 		args = append(args, "--port", p)
+	}
+	if fence {
+		args = append(args, "--fence")
 	}
 	created := tools.WithExec(args)
 	facts, err := created.Stdout(ctx)

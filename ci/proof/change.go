@@ -24,14 +24,18 @@ metadata:
 const reloads = 3 * time.Minute
 
 func (s *Session) change(ctx context.Context, subject string, values map[string]any, files map[string][]byte) (string, error) {
-	if s.repository == nil {
-		repository, err := clone(ctx, s.Git, s.Branch, s.Chart)
-		if err != nil {
-			return "", err
-		}
-		s.repository = repository
+	if err := s.cloned(ctx); err != nil {
+		return "", err
 	}
 	return s.repository.commit(ctx, subject, values, files)
+}
+
+// cloned sees to a clone of the session's repository.
+func (s *Session) cloned(ctx context.Context) (err error) {
+	if s.repository == nil {
+		s.repository, err = clone(ctx, s.Git, s.Branch, s.Chart)
+	}
+	return err
 }
 
 // reload changes through Git what Backstage reads while it runs, and sees the backend act on it, in the same pod.

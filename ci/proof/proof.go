@@ -43,11 +43,18 @@ type Session struct {
 	Timeout time.Duration
 	// Changes has the commits made and shown that follow the release: reload, rollout, prune; and drift.
 	Changes bool
+	// Faults are the names of what is to go wrong, in their own order, after all else.
+	Faults []string
+	// Cluster is the name of the kind cluster, in the Docker daemon of DOCKER_HOST. Empty: it is not kind's, and what
+	// needs its nodes is left out.
+	Cluster string
+	// Registry is the session's, HOST:PORT over plain http, for the faults that need another image.
+	Registry string
 
-	// gitInCluster is the Git service as pods reach it, repo the repository there.
-	gitInCluster, repo string
-	repository         *repository
-	token              string
+	// gitAddress is IP:PORT of the Git service, gitInCluster the service as pods reach it, repo the repository there.
+	gitAddress, gitInCluster, repo string
+	repository                     *repository
+	token                          string
 }
 
 // Names of the proof in the cluster.
@@ -89,6 +96,10 @@ type step struct {
 // Run shows everything that is asked for, in an order in which each step finds what it needs. The proof is also there, unfinished, where
 // a step failed.
 func (s *Session) Run(ctx context.Context) (*Proof, error) {
+	wrong, err := chosen(s.Faults)
+	if err != nil {
+		return nil, err
+	}
 	steps := []step{
 		{"the repository is served inside the cluster", s.serveGit},
 		{"the ingress controller runs", s.startIngress},
@@ -108,6 +119,12 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	}
 	if s.Changes {
 		steps = append(steps, changes...)
+	}
+	if s.Cluster != "" {
+		steps = append(steps, step{"nothing outside the session was asked for", s.hermetic})
+	}
+	for _, f := range wrong {
+		steps = append(steps, step{f.shows, func(ctx context.Context) (string, error) { return f.run(s, ctx) }})
 	}
 	proof := &Proof{Release: s.Release}
 	began := time.Now()

@@ -51,7 +51,38 @@ func (r *repository) commit(ctx context.Context, subject string, values map[stri
 			return "", fmt.Errorf("%s: %w", subject, err)
 		}
 	}
+	return r.tip(ctx)
+}
+
+// revert takes the last commit back, pushes, and gives the new revision.
+func (r *repository) revert(ctx context.Context) (string, error) {
+	for _, args := range [][]string{
+		{"revert", "--no-edit", "HEAD"},
+		{"push", "--quiet", "origin", "HEAD:" + r.branch},
+	} {
+		if _, err := r.repo.Run(ctx, args...); err != nil {
+			return "", fmt.Errorf("take the last commit back: %w", err)
+		}
+	}
+	return r.tip(ctx)
+}
+
+// tip is the last commit.
+func (r *repository) tip(ctx context.Context) (string, error) {
 	return r.repo.Run(ctx, "rev-parse", "HEAD")
+}
+
+// follow goes to where the branch is in the session's repository.
+func (r *repository) follow(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"fetch", "--quiet", "origin", r.branch},
+		{"reset", "--quiet", "--hard", "FETCH_HEAD"},
+	} {
+		if _, err := r.repo.Run(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *repository) edit(values map[string]any, files map[string][]byte) error {

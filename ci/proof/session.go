@@ -2,16 +2,20 @@ package proof
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"text/template"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/cluster"
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
@@ -28,27 +32,30 @@ var (
 // serveGit gives the Git service, which is outside the cluster, a name inside: pods do not know the hosts of the
 // session.
 func (s *Session) serveGit(ctx context.Context) (string, error) {
-	address, err := url.Parse(s.Git)
+	git, err := url.Parse(s.Git)
 	if err != nil {
 		return "", fmt.Errorf("the address of the repository: %w", err)
 	}
-	ips, err := net.DefaultResolver.LookupIP(ctx, "ip4", address.Hostname())
-	if err != nil {
-		return "", fmt.Errorf("find the Git service: %w", err)
-	}
-	port, err := strconv.Atoi(address.Port())
+	port, err := strconv.Atoi(git.Port())
 	if err != nil {
 		return "", fmt.Errorf("the address of the repository, %s, has no port", s.Git)
 	}
+	if s.gitAddress, err = address(ctx, git.Host); err != nil {
+		return "", err
+	}
+	ip, _, err := net.SplitHostPort(s.gitAddress)
+	if err != nil {
+		return "", err
+	}
 	var yaml bytes.Buffer
-	if err := template.Must(template.New("").Parse(gitManifest)).Execute(&yaml, map[string]any{"IP": ips[0], "Port": port}); err != nil {
+	if err := template.Must(template.New("").Parse(gitManifest)).Execute(&yaml, map[string]any{"IP": ip, "Port": port}); err != nil {
 		return "", err
 	}
 	if _, err := s.apply(ctx, yaml.Bytes()); err != nil {
 		return "", err
 	}
 	s.gitInCluster = fmt.Sprintf("http://git.gitops-session.svc.cluster.local:%d", port)
-	s.repo = s.gitInCluster + address.Path
+	s.repo = s.gitInCluster + git.Path
 	return s.repo, nil
 }
 
@@ -105,8 +112,38 @@ func (s *Session) syncRelease(ctx context.Context) (string, error) {
 
 // wait waits until the revision runs, by the digest of the release.
 func (s *Session) wait(ctx context.Context, revision string) (*sync.Result, error) {
+	return s.waitFor(ctx, revision, s.Digest, s.Timeout)
+}
+
+// waitFor waits until the revision runs, by a digest of the release's image.
+func (s *Session) waitFor(ctx context.Context, revision, digest string, limit time.Duration) (*sync.Result, error) {
 	return sync.Wait{
-		Name: application, Namespace: sync.DefaultNamespace, Timeout: s.Timeout,
-		Want: sync.Want{Revision: revision, Image: s.Image, Digest: s.Digest},
+		Name: application, Namespace: sync.DefaultNamespace, Timeout: limit,
+		Want: sync.Want{Revision: revision, Image: s.Image, Digest: digest},
 	}.Until(ctx, s.Client)
+}
+
+// nowhere is an address of a range that is for documentation, RFC 5737.
+const nowhere = "192.0.2.1:443"
+
+// hermetic reads what nodes and pods tried to reach outside the session, and sees that such a try is noticed.
+func (s *Session) hermetic(ctx context.Context) (string, error) {
+	outside, err := cluster.Fenced(ctx, s.Cluster)
+	if err != nil {
+		return "", err
+	}
+	if outside.Packets > 0 {
+		return "", fmt.Errorf("%d packets were on their way out, to %s", outside.Packets, cmp.Or(strings.Join(outside.Addresses, ", "), "addresses that this kernel does not tell"))
+	}
+	if err := cluster.Try(ctx, s.Cluster, nowhere); err == nil {
+		return "", fmt.Errorf("%s answers", nowhere)
+	}
+	tried, err := cluster.Fenced(ctx, s.Cluster)
+	if err != nil {
+		return "", err
+	}
+	if tried.Packets == 0 {
+		return "", fmt.Errorf("a try to reach %s was not noticed", nowhere)
+	}
+	return fmt.Sprintf("no packet of a node or a pod was on its way out, to no registry and no name server; one to %s, to see that it would be noticed, was", nowhere), nil
 }

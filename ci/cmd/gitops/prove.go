@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
     --browser http://browser:9222 --out proof`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(s.Faults) > 0 && (s.Cluster == "" || s.Registry == "") {
+				return usageError{errors.New("--faults wants --cluster and --registry; see gitops prove --help")}
+			}
 			client, err := kube.Connect(kubeconfig)
 			if err != nil {
 				return err
@@ -40,6 +44,9 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 				return fmt.Errorf("the folder of the proof: %w", err)
 			}
 			proven, failure := s.Run(cmd.Context())
+			if proven == nil {
+				return failure
+			}
 			if err := proven.Write(s.Out); err != nil {
 				return errors.Join(failure, fmt.Errorf("write the proof: %w", err))
 			}
@@ -61,6 +68,9 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
 	cmd.Flags().StringVar(&s.Out, "out", "proof", "the folder to write the proof to")
 	cmd.Flags().BoolVar(&s.Changes, "changes", true, "also make the commits that follow, and show what comes of them and of drift")
+	cmd.Flags().StringSliceVar(&s.Faults, "faults", nil, "then have these go wrong, and show that each is detected, explained and survived: "+strings.Join(proof.Faults(), ", ")+"; "+proof.AllFaults)
+	cmd.Flags().StringVar(&s.Cluster, "cluster", "", "the kind cluster's name in the Docker daemon of DOCKER_HOST, fenced in: show that it asked for nothing outside; faults need it")
+	cmd.Flags().StringVar(&s.Registry, "registry", "", "the registry that the cluster pulls from, HOST:PORT over plain http; faults need it")
 	cmd.Flags().DurationVar(&s.Timeout, "timeout", 10*time.Minute, "how long one sync may take; what cannot succeed any more fails at once")
 	required(cmd, "kubeconfig", "git", "revision", "image", "digest")
 	return cmd

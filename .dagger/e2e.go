@@ -55,16 +55,8 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	faults []string,
 ) (*E2e, error) {
-	r := m.releaser(target{remote: gitRemote, branch: "main"})
-	v := r.verifier(kubernetes, workers)
-	if err := r.steps(ctx,
-		step{"Read the source", r.read},
-		step{"Start the services", r.connect},
-		step{"Seed the Git remote", r.seed},
-		step{"Start the cluster", v.start},
-		step{"Build the image", r.build},
-		step{"Publish the image", r.publish},
-	); err != nil {
+	v, err := m.built(ctx, kubernetes, workers)
+	if err != nil {
 		return nil, err
 	}
 	return v.prove(ctx, append([]string{"--changes"}, withFaults(faults)...)...)
@@ -100,15 +92,31 @@ type verifier struct {
 	// off leaves the commit unproven.
 	off bool
 
-	// ready ends when there is a cluster, or the reason why not.
-	ready chan error
-	kind  *dagger.KindCluster
+	// ready is closed when there is a cluster, or failed says why not.
+	ready  chan struct{}
+	failed error
+	kind   *dagger.KindCluster
 	// registry is the one that the cluster pulls from.
 	registry *dagger.Service
 }
 
 func (r *releaser) verifier(kubernetes string, workers int) *verifier {
-	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan error, 1)}
+	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan struct{})}
+}
+
+// built is HEAD with its image in the embedded registry, and a cluster in the
+// making.
+func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int) (*verifier, error) {
+	r := m.releaser(target{remote: gitRemote, branch: "main"})
+	v := r.verifier(kubernetes, workers)
+	return v, r.steps(ctx,
+		step{"Read the source", r.read},
+		step{"Start the services", r.connect},
+		step{"Seed the Git remote", r.seed},
+		step{"Start the cluster", v.start},
+		step{"Build the image", r.build},
+		step{"Publish the image", r.publish},
+	)
 }
 
 // start makes the cluster beside what comes next, where there is something to
@@ -117,7 +125,10 @@ func (v *verifier) start(ctx context.Context) error {
 	if v.off || v.digest != "" {
 		return nil
 	}
-	go func() { v.ready <- v.cluster(ctx) }()
+	go func() {
+		defer close(v.ready)
+		v.failed = v.cluster(ctx)
+	}()
 	return nil
 }
 
@@ -139,8 +150,8 @@ func (v *verifier) cluster(ctx context.Context) error {
 	// By its ID from here on: each use of the call itself would make another.
 	made, err := kind.Cluster(dagger.KindClusterOpts{
 		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true,
-		// Ingress and app.
-		Ports: []string{"8080:30080", "8000:30800"},
+		// Ingress, app and API.
+		Ports: []string{"8080:30080", "8000:30800", "4001:30401"},
 	}).ID(ctx)
 	if err != nil {
 		return err
@@ -167,14 +178,38 @@ func (v *verifier) verify(ctx context.Context) error {
 	return nil
 }
 
-// prove publishes the image where the cluster pulls from, commits the chart
-// that names it where Argo CD reads from, and shows what comes of it. How far
-// it goes is said by arguments of `gitops prove`.
-func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
-	if err := <-v.ready; err != nil {
-		return nil, err
+// push pushes the proven commit. Where the branch has moved meanwhile another one
+// has to be made on top of it, and proven.
+func (v *verifier) push(ctx context.Context) error {
+	for again := 2; ; again-- {
+		err := v.releaser.push(ctx)
+		if v.off || again == 0 || !errors.Is(err, errMoved) {
+			return err
+		}
+		if err := v.verify(ctx); err != nil {
+			return err
+		}
 	}
-	docker := v.kind.Docker()
+}
+
+// candidate is a commit in a session in which Argo CD can run it.
+type candidate struct {
+	git *dagger.Service
+	// image is the image's name as the chart has it.
+	image string
+}
+
+// propose publishes the image where the cluster pulls from, and commits the chart
+// that names it where Argo CD reads from.
+func (v *verifier) propose(ctx context.Context) (*candidate, error) {
+	select {
+	case <-v.ready:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if v.failed != nil {
+		return nil, v.failed
+	}
 	git, err := v.git().Start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start the session's Git service: %w", err)
@@ -200,37 +235,50 @@ func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
 		return nil, err
 	}
 	v.candidate = proposed.Commit
-	name := repository.Registry + "/" + repository.Path
-	browser := dag.Container().
-		From(browserImage).
-		WithServiceBinding("docker", docker).
-		WithExposedPort(9222).
-		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+	return &candidate{git, repository.Registry + "/" + repository.Path}, nil
+}
+
+// gitops is the helper program's command on a candidate, ready to run in the
+// cluster's session.
+func (v *verifier) gitops(c *candidate, command string, args ...string) *dagger.Container {
 	// Not the box: what runs beside the portal needs no credential.
-	proven := v.m.toolbox().
+	return v.m.toolbox().
 		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
-		WithServiceBinding("proof", git).
-		WithServiceBinding("docker", docker).
-		WithServiceBinding("browser", browser).
+		WithServiceBinding("proof", c.git).
+		WithServiceBinding("docker", v.kind.Docker()).
 		WithServiceBinding("session", v.registry).
+		WithServiceBinding("browser", v.browser()).
 		WithFile("/usr/local/bin/docker", v.kind.DockerCommand()).
 		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
 		WithFile("/kubeconfig", v.kind.Kubeconfig()).
-		WithExec(append([]string{"gitops", "prove", "--kubeconfig", "/kubeconfig", "--cluster", clusterName, "--registry", "session:5000",
-			"--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
-			"--revision", v.candidate, "--image", name, "--digest", v.digest, "--out", "/proof"}, args...),
+		WithExec(append([]string{"gitops", command, "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
+			"--revision", v.candidate, "--image", c.image, "--digest", v.digest}, args...),
 			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	code, err := proven.ExitCode(ctx)
+}
+
+// browser is a headless one that reaches what the nodes serve.
+func (v *verifier) browser() *dagger.Service {
+	return dag.Container().
+		From(browserImage).
+		WithServiceBinding("docker", v.kind.Docker()).
+		WithExposedPort(9222).
+		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+}
+
+// prove shows what comes of the candidate. How far it goes is said by arguments
+// of `gitops prove`.
+func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
+	c, err := v.propose(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proven := v.gitops(c, "prove", append([]string{"--cluster", clusterName, "--registry", "session:5000", "--out", "/proof"}, args...)...)
+	failure, err := failureOf(ctx, proven)
 	if err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	shown := &E2e{Proven: code == 0, Revision: v.candidate, Image: name + "@" + v.digest, Report: proven.Directory("/proof")}
-	if code != 0 {
-		stderr, err := proven.Stderr(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("prove: %w", err)
-		}
-		shown.Failure = sentence(stderr)
+	shown := &E2e{Proven: failure == "", Failure: failure, Revision: v.candidate, Image: c.image + "@" + v.digest, Report: proven.Directory("/proof")}
+	if failure != "" {
 		shown.Report = shown.Report.WithDirectory("logs", v.kind.Logs())
 	}
 	return shown, nil

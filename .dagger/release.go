@@ -156,7 +156,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Publish the image", r.publish},
 		step{"Inspect the image", r.inspect},
 		step{"Prove the commit", v.verify},
-		step{"Commit and push", r.push},
+		step{"Commit and push", v.push},
 	)
 	if failure != nil && r.source == nil {
 		return nil, failure // refused before anything was done

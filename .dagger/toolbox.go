@@ -47,16 +47,14 @@ func (m *BackstageGitops) toolbox() *dagger.Container {
 // the error where it fails, without the noise of the exec around it.
 func run(ctx context.Context, ctr *dagger.Container, result any, args ...string) error {
 	ran := ctr.WithExec(append([]string{"gitops"}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	code, err := ran.ExitCode(ctx)
-	if err != nil {
+	said, err := failureOf(ctx, ran)
+	switch {
+	case err != nil:
 		return fmt.Errorf("gitops %s: %w", args[0], err)
-	}
-	if code != 0 {
-		stderr, err := ran.Stderr(ctx)
-		if err != nil {
-			return fmt.Errorf("gitops %s: %w", args[0], err)
-		}
-		return errors.New(sentence(stderr))
+	case strings.HasPrefix(said, errMoved.Error()):
+		return fmt.Errorf("%w%s", errMoved, strings.TrimPrefix(said, errMoved.Error()))
+	case said != "":
+		return errors.New(said)
 	}
 	out, err := ran.Stdout(ctx)
 	if err != nil {
@@ -67,6 +65,23 @@ func run(ctx context.Context, ctr *dagger.Container, result any, args ...string)
 	}
 	return nil
 }
+
+// failureOf is the sentence of a program that failed, nothing where it did not. That
+// it could not be run at all is the error.
+func failureOf(ctx context.Context, ran *dagger.Container) (string, error) {
+	code, err := ran.ExitCode(ctx)
+	if err != nil || code == 0 {
+		return "", err
+	}
+	stderr, err := ran.Stderr(ctx)
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(sentence(stderr), fmt.Sprintf("exit code %d", code)), nil
+}
+
+// errMoved is the helper program's own sentence.
+var errMoved = errors.New("the remote branch has moved since the candidate was verified")
 
 // sentence is the error that the helper program printed last.
 func sentence(stderr string) string {

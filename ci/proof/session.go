@@ -95,6 +95,11 @@ func (s *Session) syncRelease(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.syncWith(ctx, values)
+}
+
+// syncWith has Argo CD deploy the release with values above the chart's own.
+func (s *Session) syncWith(ctx context.Context, values []byte) (string, error) {
 	app := sync.Application{
 		Name: application, Repo: s.repo, Path: s.Chart, Revision: s.Branch,
 		Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,

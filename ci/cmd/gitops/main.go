@@ -107,6 +107,7 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newManifests(),
 		newArgoCD(),
 		newProve(),
+		newDeploy(),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root

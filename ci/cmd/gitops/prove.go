@@ -56,13 +56,7 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 			return printJSON(cmd.OutOrStdout(), proven)
 		},
 	}
-	kubeconfigFlag(cmd, &kubeconfig)
-	cmd.Flags().StringVar(&s.Git, "git", "", "the repository, as this program reaches it; pods reach it through a Service that is made")
-	cmd.Flags().StringVar(&s.Branch, "branch", "main", "the branch whose tip is the revision")
-	cmd.Flags().StringVar(&s.Revision, "revision", "", "the commit, its whole hash")
-	cmd.Flags().StringVar(&s.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
-	cmd.Flags().StringVar(&s.Image, "image", "", "the image's name as the chart has it, without tag")
-	cmd.Flags().StringVar(&s.Digest, "digest", "", "the image's digest, sha256:…")
+	sessionFlags(cmd, &s, &kubeconfig)
 	cmd.Flags().StringVar(&s.Ingress, "ingress", "http://docker:8080", "the address of the nodes' port 30080, the ingress controller's")
 	cmd.Flags().StringVar(&s.NodePort, "node-port", "http://docker:8000", "the address of the nodes' port 30800, the app's")
 	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
@@ -71,7 +65,46 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().StringSliceVar(&s.Faults, "faults", nil, "then have these go wrong, and show that each is detected, explained and survived: "+strings.Join(proof.Faults(), ", ")+"; "+proof.AllFaults)
 	cmd.Flags().StringVar(&s.Cluster, "cluster", "", "the kind cluster's name in the Docker daemon of DOCKER_HOST, fenced in: show that it asked for nothing outside; faults need it")
 	cmd.Flags().StringVar(&s.Registry, "registry", "", "the registry that the cluster pulls from, HOST:PORT over plain http; faults need it")
+	return cmd
+}
+
+func newDeploy() *cobra.Command {
+	var (
+		s          proof.Session
+		kubeconfig string
+	)
+	cmd := &cobra.Command{
+		Use:   "deploy",
+		Short: "Have Argo CD run a commit, by digest, for a person at localhost.",
+		Long: `Have Argo CD run exactly one commit with exactly one image, configured for a person at localhost: the app
+on port 8000, the API on 4001, and both through the ingress on 8080. The nodes' ports 30800, 30401 and 30080
+have to lead there.`,
+		Example: `  gitops deploy --kubeconfig kubeconfig --git http://git:8080/backstage-gitops.git --revision $(git rev-parse HEAD) \
+    --image docker.io/user/backstage-gitops --digest sha256:…`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if s.Client, err = kube.Connect(kubeconfig); err != nil {
+				return err
+			}
+			if err := s.Deploy(cmd.Context()); err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), s.Release)
+		},
+	}
+	sessionFlags(cmd, &s, &kubeconfig)
+	return cmd
+}
+
+// sessionFlags say what is to run, and where.
+func sessionFlags(cmd *cobra.Command, s *proof.Session, kubeconfig *string) {
+	kubeconfigFlag(cmd, kubeconfig)
+	cmd.Flags().StringVar(&s.Git, "git", "", "the repository, as this program reaches it; pods reach it through a Service that is made")
+	cmd.Flags().StringVar(&s.Branch, "branch", "main", "the branch whose tip is the revision")
+	cmd.Flags().StringVar(&s.Revision, "revision", "", "the commit, its whole hash")
+	cmd.Flags().StringVar(&s.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&s.Image, "image", "", "the image's name as the chart has it, without tag")
+	cmd.Flags().StringVar(&s.Digest, "digest", "", "the image's digest, sha256:…")
 	cmd.Flags().DurationVar(&s.Timeout, "timeout", 10*time.Minute, "how long one sync may take; what cannot succeed any more fails at once")
 	required(cmd, "kubeconfig", "git", "revision", "image", "digest")
-	return cmd
 }

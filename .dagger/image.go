@@ -78,6 +78,11 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		WithTimestamps(epoch)
 	return base.
 		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		// A mounted configuration is looked at every two seconds. Backstage watches it
+		// with inotify otherwise, and loses a change that follows another within
+		// milliseconds: it stops and starts the watch after each.
+		WithEnvVariable("CHOKIDAR_USEPOLLING", "true").
+		WithEnvVariable("CHOKIDAR_INTERVAL", "2000").
 		WithDirectory("/", files).
 		WithEntrypoint([]string{"node", "packages/backend"}).
 		WithDefaultArgs(imageConfigs).

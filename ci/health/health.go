@@ -62,6 +62,8 @@ const (
 	schedulingGrace = 15 * time.Second
 	// creation: Secrets, ConfigMaps and service accounts of one sync are applied within moments of each other.
 	creationGrace = 20 * time.Second
+	// missing: another pod, or a controller, may be about to make the Secret or ConfigMap.
+	missingGrace = 90 * time.Second
 )
 
 // Event reasons and container states, as the kubelet writes them.
@@ -152,7 +154,11 @@ func container(p Problem, pod *corev1.Pod, s corev1.ContainerStatus, events []co
 func waits(p Problem, pod *corev1.Pod, s corev1.ContainerStatus, waiting corev1.ContainerStateWaiting, events []corev1.Event, now time.Time) (Problem, bool) {
 	p.Reason = waiting.Reason
 	p.Message = fmt.Sprintf("container %s waits: %s", s.Name, sentence(waiting.Message))
-	late := pod.Status.StartTime != nil && now.Sub(pod.Status.StartTime.Time) > creationGrace
+	grace := creationGrace
+	if strings.HasSuffix(waiting.Message, "not found") {
+		grace = missingGrace
+	}
+	late := pod.Status.StartTime != nil && now.Sub(pod.Status.StartTime.Time) > grace
 	switch waiting.Reason {
 	case "", "ContainerCreating", "PodInitializing":
 		e := latest(events, "FailedMount", "")

@@ -58,9 +58,15 @@ func TestPod(t *testing.T) {
 			status: start + "containerStatuses: [{name: a, state: {waiting: {reason: CreateContainerConfigError, message: secret \"s\" not found}}}]",
 			want:   "Pod ns/p: CreateContainerConfigError: container a waits: secret \"s\" not found",
 		},
-		"config error for long": {
+		// The pod that makes it may still pull its image.
+		"config error, something is missing": {
 			status: start + "containerStatuses: [{name: a, state: {waiting: {reason: CreateContainerConfigError, message: secret \"s\" not found}}}]",
 			later:  time.Minute,
+			want:   "Pod ns/p: CreateContainerConfigError: container a waits: secret \"s\" not found",
+		},
+		"config error for long": {
+			status: start + "containerStatuses: [{name: a, state: {waiting: {reason: CreateContainerConfigError, message: secret \"s\" not found}}}]",
+			later:  2 * time.Minute,
 			want:   "!Pod ns/p: CreateContainerConfigError: container a waits: secret \"s\" not found",
 		},
 		"registry away, told by an event": {

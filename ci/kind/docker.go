@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -53,6 +54,31 @@ func (k *Kind) tools(docker, registry *dagger.Service) *dagger.Container {
 		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
 		// What is done here is done to the cluster: never answered from cache.
 		WithEnvVariable("KIND_RUN", time.Now().Format(time.RFC3339Nano))
+}
+
+// network is flannel's manifest. The node image's own network may know a single
+// node only.
+func (k *Kind) network() *dagger.File {
+	return goContainer().
+		WithExec([]string{"go", "mod", "download", flannelModule}).
+		// Out of the cache volume: a mounted one is not part of the result.
+		WithExec([]string{"cp", "/go/pkg/mod/" + flannelModule + "/Documentation/kube-flannel.yml", "/kube-flannel.yml"}).
+		File("/kube-flannel.yml")
+}
+
+// images are those that a manifest names.
+func (k *Kind) images(ctx context.Context, manifest *dagger.File) ([]string, error) {
+	out, err := dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", k.Program).
+		WithFile("/manifest.yaml", manifest).
+		WithExec([]string{"gitops", "manifests", "images", "--manifest", "/manifest.yaml"}).
+		Stdout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var images []string
+	return images, json.Unmarshal([]byte(out), &images)
 }
 
 // mirror puts images into a registry, under their own paths. What is there

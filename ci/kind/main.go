@@ -40,16 +40,20 @@ func New(
 
 // compile compiles the helper program, static: it runs in any image.
 func compile(source *dagger.Directory) *dagger.File {
-	return dag.Container().
-		From(goImage).
-		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
-		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild")).
+	return goContainer().
 		WithEnvVariable("CGO_ENABLED", "0").
 		WithEnvVariable("GOFLAGS", "-buildvcs=false").
 		WithWorkdir("/src").
 		WithDirectory(".", source).
 		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
 		File("/gitops")
+}
+
+func goContainer() *dagger.Container {
+	return dag.Container().
+		From(goImage).
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
+		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild"))
 }
 
 // Cluster is a running cluster.
@@ -90,7 +94,7 @@ func (k *Kind) Cluster(ctx context.Context,
 	version string,
 
 	// Nodes beside the control plane, 0 to 8. With none the control plane runs
-	// the pods.
+	// the pods; with some flannel is the network between them.
 	//
 	// +default=0
 	workers int,
@@ -130,6 +134,18 @@ func (k *Kind) Cluster(ctx context.Context,
 		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
 	for _, p := range ports {
 		args = append(args, "--port", p)
+	}
+	if workers > 0 {
+		network := k.network()
+		images, err := k.images(ctx, network)
+		if err != nil {
+			return nil, fmt.Errorf("network between the nodes: %w", err)
+		}
+		if err := mirror(ctx, registry, images...); err != nil {
+			return nil, fmt.Errorf("network between the nodes: %w", err)
+		}
+		tools = tools.WithFile("/network.yaml", network)
+		args = append(args, "--cni", "/network.yaml")
 	}
 	if fence {
 		args = append(args, "--fence")

@@ -14,6 +14,11 @@ const (
 	// nodeImage is what nodes are made of, tagged with Kubernetes' version.
 	nodeImage = "docker.io/kindest/node"
 
+	// flannelModule is flannel as a Go module: the manifest in it is that of the
+	// release, checked against Go's checksum database.
+	// renovate: datasource=go depName=github.com/flannel-io/flannel
+	flannelModule = "github.com/flannel-io/flannel@v0.28.10"
+
 	// registryImage serves the images.
 	// renovate: datasource=docker depName=distribution/distribution
 	registryImage = "docker.io/distribution/distribution:3.1.2"

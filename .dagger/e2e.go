@@ -127,7 +127,9 @@ func (v *verifier) start(ctx context.Context) error {
 	}
 	go func() {
 		defer close(v.ready)
-		v.failed = v.cluster(ctx)
+		if v.failed = v.cluster(ctx); v.failed != nil {
+			v.abandon(fmt.Errorf("%w: nothing was proven, nothing committed", v.failed))
+		}
 	}()
 	return nil
 }

@@ -190,6 +190,8 @@ type releaser struct {
 	proof   *dagger.Directory
 	facts   map[string]any
 	timings []timing
+	// abandon ends the steps for a reason.
+	abandon context.CancelCauseFunc
 }
 
 func (m *BackstageGitops) releaser(t target) *releaser {
@@ -208,11 +210,15 @@ type timing struct {
 }
 
 // steps runs the steps in order, notes how long each took, and stops at the
-// first that fails.
+// first that fails, or when what runs beside them does.
 func (r *releaser) steps(ctx context.Context, steps ...step) error {
+	ctx, r.abandon = context.WithCancelCause(ctx)
 	for _, s := range steps {
 		start := time.Now()
 		err := s.run(ctx)
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
 		r.timings = append(r.timings, timing{s.name, time.Since(start).Seconds(), err != nil})
 		if err != nil {
 			return err

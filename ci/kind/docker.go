@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -79,6 +80,22 @@ func (k *Kind) images(ctx context.Context, manifest *dagger.File) ([]string, err
 	}
 	var images []string
 	return images, json.Unmarshal([]byte(out), &images)
+}
+
+// run runs the helper program. Its own sentence is the error where it fails,
+// without the noise of the exec around it.
+func run(ctx context.Context, ctr *dagger.Container, args []string) (*dagger.Container, error) {
+	ran := ctr.WithExec(args, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	code, err := ran.ExitCode(ctx)
+	if err != nil || code == 0 {
+		return ran, err
+	}
+	stderr, err := ran.Stderr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
+	return nil, errors.New(strings.TrimSpace(last))
 }
 
 // mirror puts images into a registry, under their own paths. What is there

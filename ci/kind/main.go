@@ -118,23 +118,27 @@ func (k *Kind) Cluster(ctx context.Context,
 	// +optional
 	fence bool,
 ) (*Cluster, error) {
-	if registry == nil {
-		registry = k.Registry()
-	}
 	image := nodeImage + ":" + version
-	if err := mirror(ctx, registry, image); err != nil {
-		return nil, fmt.Errorf("node image of Kubernetes %s: %w", version, err)
-	}
-	docker, err := k.docker(name, registry, ports).Start(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start the Docker daemon: %w", err)
-	}
-	tools := k.tools(docker, registry)
 	args := []string{"gitops", "cluster", "create", "--name", name, "--image", image, "--workers", strconv.Itoa(workers),
 		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
 	for _, p := range ports {
 		args = append(args, "--port", p)
 	}
+	// What cannot be made is said before anything is.
+	if _, err := run(ctx, dag.Container().From(goImage).WithFile("/usr/local/bin/gitops", k.Program), append(args, "--dry-run")); err != nil {
+		return nil, err
+	}
+	if registry == nil {
+		registry = k.Registry()
+	}
+	if err := mirror(ctx, registry, image); err != nil {
+		return nil, fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has: %w", version, nodeImage, err)
+	}
+	docker, err := k.docker(name, registry, ports).Start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %w", err)
+	}
+	tools := k.tools(docker, registry)
 	if workers > 0 {
 		network := k.network()
 		images, err := k.images(ctx, network)
@@ -150,7 +154,10 @@ func (k *Kind) Cluster(ctx context.Context,
 	if fence {
 		args = append(args, "--fence")
 	}
-	created := tools.WithExec(args)
+	created, err := run(ctx, tools, args)
+	if err != nil {
+		return nil, err
+	}
 	facts, err := created.Stdout(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("create the cluster %s: %w", name, err)

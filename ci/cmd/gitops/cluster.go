@@ -22,6 +22,7 @@ func newClusterCreate() *cobra.Command {
 		ports      []string
 		kubeconfig string
 		cni        string
+		dryRun     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "create",
@@ -48,6 +49,9 @@ The API server is at port 6443 of the daemon's host, so a daemon holds one clust
 				}
 				o.CNI = objs
 			}
+			if dryRun {
+				return o.Validate()
+			}
 			c, config, err := cluster.Create(cmd.Context(), o)
 			if err != nil {
 				return err
@@ -73,6 +77,7 @@ The API server is at port 6443 of the daemon's host, so a daemon holds one clust
 	cmd.Flags().StringVar(&cni, "cni", "", "a manifest of the pod network, for more nodes than the image's own can do (default the image's own)")
 	cmd.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long all nodes may take to be ready, 0 not to wait")
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "write the kubeconfig here")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say only what is wrong with the flags; wants no daemon")
 	required(cmd, "image")
 	return cmd
 }

@@ -86,9 +86,9 @@ func (rel Release) checked(ctx context.Context, r *git.Repo) (Release, error) {
 			return rel, err
 		}
 	}
-	rel.Chart = path.Clean(filepath.ToSlash(rel.Chart))
-	if path.IsAbs(rel.Chart) || rel.Chart == ".." || strings.HasPrefix(rel.Chart, "../") {
-		return rel, fmt.Errorf("the chart %q is not inside of the repository", rel.Chart)
+	var err error
+	if rel.Chart, err = inside(rel.Chart); err != nil {
+		return rel, err
 	}
 	if rel.Source == "" {
 		rel.Source = "HEAD"
@@ -99,6 +99,15 @@ func (rel Release) checked(ctx context.Context, r *git.Repo) (Release, error) {
 	}
 	rel.Source = sha
 	return rel, nil
+}
+
+// inside makes the folder of a chart relative to the repository, and refuses one that leaves it.
+func inside(chart string) (string, error) {
+	chart = path.Clean(filepath.ToSlash(chart))
+	if path.IsAbs(chart) || chart == ".." || strings.HasPrefix(chart, "../") {
+		return chart, fmt.Errorf("the chart %q is not inside of the repository", chart)
+	}
+	return chart, nil
 }
 
 // resolve names a commit in full.
@@ -146,27 +155,33 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 		return c, nil
 	}
 	values.text, chart.text = after.Values, after.Chart
-	tree, err := writeTree(ctx, r, base, values, chart)
-	if err != nil {
+	if c.SHA, err = write(ctx, r, base, rel.Source, rel.message(), values, chart); err != nil {
 		return Commit{}, err
 	}
-	date, err := r.Run(ctx, "log", "-1", "--format=%ct", rel.Source)
+	c.Parent = base
+	return c, nil
+}
+
+// write makes the commit that replaces files of base, by the author of releases and with the date of another commit:
+// nothing in it tells where or when it was made.
+func write(ctx context.Context, r *git.Repo, base, dated, message string, entries ...entry) (string, error) {
+	tree, err := writeTree(ctx, r, base, entries...)
 	if err != nil {
-		return Commit{}, err
+		return "", err
+	}
+	date, err := r.Run(ctx, "log", "-1", "--format=%ct", dated)
+	if err != nil {
+		return "", err
 	}
 	out, err := r.Do(ctx, git.Command{
 		Args:  []string{"commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree},
-		Stdin: strings.NewReader(rel.message()),
+		Stdin: strings.NewReader(message),
 		Env: []string{
 			"GIT_AUTHOR_NAME=" + authorName, "GIT_AUTHOR_EMAIL=" + authorEmail, "GIT_AUTHOR_DATE=" + date + " +0000",
 			"GIT_COMMITTER_NAME=" + authorName, "GIT_COMMITTER_EMAIL=" + authorEmail, "GIT_COMMITTER_DATE=" + date + " +0000",
 		},
 	})
-	if err != nil {
-		return Commit{}, err
-	}
-	c.SHA, c.Parent = strings.TrimSpace(string(out)), base
-	return c, nil
+	return strings.TrimSpace(string(out)), err
 }
 
 // atCommit says where a chart is that cannot be bumped.
@@ -185,11 +200,15 @@ func (rel Release) message() string {
 	if rel.Image != "" {
 		fmt.Fprintf(&b, "Image: %s:%s\n", rel.Image, rel.Pin.Tag)
 	}
-	fmt.Fprintf(&b, "Digest: %s\n%s: %s\n", rel.Pin.Digest, sourceTrailer, rel.Source)
+	fmt.Fprintf(&b, "%s: %s\n%s: %s\n", digestTrailer, rel.Pin.Digest, sourceTrailer, rel.Source)
 	return b.String()
 }
 
-const sourceTrailer = "Source-Revision"
+// The trailers by which a release commit is known again; a revert has no source.
+const (
+	digestTrailer = "Digest"
+	sourceTrailer = "Source-Revision"
+)
 
 // readChart reads the two files of a chart that a bump edits.
 func readChart(ctx context.Context, r *git.Repo, commit, chart string) (values, meta entry, err error) {

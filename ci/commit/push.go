@@ -22,7 +22,7 @@ var (
 	// ErrNotVerified says that the commit to push is another one than was verified.
 	ErrNotVerified = errors.New("the remote branch has moved since the candidate was verified")
 	// ErrBusy says that the branch moved during every attempt.
-	ErrBusy = errors.New("the remote branch moves faster than the release can follow")
+	ErrBusy = errors.New("the remote branch moves faster than a push can follow")
 )
 
 // Target is a branch of a remote.
@@ -67,15 +67,21 @@ func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed
 	}
 	defer func() { err = errors.Join(err, done()) }()
 
-	attempts := t.Attempts
+	p := pusher{Repo: r, rel: rel, target: t}
+	p.make = p.on
+	return p.push(ctx)
+}
+
+// push tries until the commit is on the branch, or cannot get there.
+func (p *pusher) push(ctx context.Context) (Pushed, error) {
+	attempts := p.target.Attempts
 	if attempts <= 0 {
 		attempts = defaultAttempts
 	}
-	p := pusher{Repo: r, rel: rel, target: t}
 	var last error
 	for n := 1; n <= attempts; n++ {
 		result, err := p.try(ctx)
-		result.Remote, result.Branch, result.Attempts = t.Remote, t.Branch, n
+		result.Remote, result.Branch, result.Attempts = p.target.Remote, p.target.Branch, n
 		switch {
 		case err == nil:
 			return result, nil
@@ -92,7 +98,7 @@ func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed
 			}
 		}
 	}
-	return Pushed{}, fmt.Errorf("%w: %d attempts; run the release again, nothing was lost: %w", ErrBusy, attempts, last)
+	return Pushed{}, fmt.Errorf("%w: %d attempts; start again, nothing was lost: %w", ErrBusy, attempts, last)
 }
 
 // Propose makes the commit that Push would push to the target now, and pushes it to the same branch of another
@@ -114,6 +120,7 @@ func Propose(ctx context.Context, dir string, rel Release, t Target, to string) 
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	p := pusher{Repo: r, rel: rel, target: t}
+	p.make = p.on
 	c, err := p.create(ctx)
 	if err != nil {
 		return Pushed{}, err
@@ -126,6 +133,8 @@ func Propose(ctx context.Context, dir string, rel Release, t Target, to string) 
 
 type pusher struct {
 	*git.Repo
+	// make makes the commit on top of a tip, or refuses to.
+	make   func(ctx context.Context, tip string) (Commit, error)
 	rel    Release
 	target Target
 	// sent are the commits that a push did not confirm. An answer that is lost may have been a yes; git may even
@@ -144,12 +153,12 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 			return Pushed{Commit: c}, err
 		}
 	}
-	c, err := p.on(ctx, tip)
+	c, err := p.make(ctx, tip)
 	if err != nil || c.Nothing {
 		return Pushed{Commit: c}, err
 	}
 	if p.target.Candidate != "" && p.target.Candidate != c.SHA {
-		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; run the release again", ErrNotVerified, p.target.Candidate, c.SHA)
+		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; start again", ErrNotVerified, p.target.Candidate, c.SHA)
 	}
 	err = p.Push(ctx, p.target.Remote, p.target.Branch, nil, c.SHA+":refs/heads/"+p.target.Branch)
 	if err != nil {
@@ -158,13 +167,13 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 	return Pushed{Commit: c}, err
 }
 
-// create fetches the target's tip and makes the release's commit on top of it.
+// create fetches the target's tip and makes the commit on top of it.
 func (p *pusher) create(ctx context.Context) (Commit, error) {
 	tip, err := p.Fetch(ctx, p.target.Remote, p.target.Branch)
 	if err != nil {
 		return Commit{}, err
 	}
-	return p.on(ctx, tip)
+	return p.make(ctx, tip)
 }
 
 // on makes the release's commit on top of a tip, and refuses one that must not go there.

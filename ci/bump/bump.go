@@ -73,6 +73,16 @@ func Version(chart []byte) (string, error) {
 	return v.value, err
 }
 
+// AppVersion returns the appVersion of a Chart.yaml, the tag of the image that was released last.
+func AppVersion(chart []byte) (string, error) {
+	doc, err := parse(ChartFile, chart)
+	if err != nil {
+		return "", err
+	}
+	v, err := doc.scalar("appVersion")
+	return v.value, err
+}
+
 // Names says whether a chart's values name the pin already, so that there is nothing to edit.
 func Names(values []byte, p Pin) (bool, error) {
 	tag, digest, err := pinned(values)

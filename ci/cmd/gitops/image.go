@@ -21,7 +21,7 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Publish images and look at published ones.", newImagePublish(), newImageInspect(), newImageCheck())
+	return group("image", "Publish images, copy them, and look at published ones.", newImagePublish(), newImageCopy(), newImageInspect(), newImageCheck())
 }
 
 // published is the result of gitops image publish.

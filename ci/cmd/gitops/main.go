@@ -67,6 +67,8 @@ Each subcommand is one step of a release and can be tried alone:
 
   source → seed → preflight → (build and publish the image) → push → report
 
+revert takes the last release back.
+
 Results are JSON on standard output, status goes to standard error. A failure is one
 sentence and exit code 1, a wrong command line exit code 2.`,
 		SilenceUsage:      true,
@@ -98,6 +100,7 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newCommit(),
 		newPropose(),
 		newPush(),
+		newRevert(),
 		newSeed(),
 		newServeGit(),
 		newImage(),

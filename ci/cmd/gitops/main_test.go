@@ -71,7 +71,7 @@ func serveRemote(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_DIR", root+"/a.git")
 }
 
-// serveRegistry is `registry NAME`: a registry with the image app:1; $NAME is its address.
+// serveRegistry is `registry NAME`: a registry with the image app:1; $NAME is its address, $NAME_DIGEST the image's digest.
 func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: registry NAME")
@@ -84,7 +84,10 @@ func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	tag, err := name.NewTag(host + "/app:1")
 	ts.Check(err)
 	ts.Check(remote.Write(tag, img))
+	digest, err := img.Digest()
+	ts.Check(err)
 	ts.Setenv(args[0], host)
+	ts.Setenv(args[0]+"_DIGEST", digest.String())
 }
 
 // makeCheckout is `checkout DIR`: a checkout with a Backstage app and its chart in one commit.

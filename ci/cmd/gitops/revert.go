@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+)
+
+func newRevert() *cobra.Command {
+	var (
+		repo, to string
+		rb       commit.Rollback
+		t        commit.Target
+		wait     time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "revert",
+		Short: "Take the last release of a chart back.",
+		Long: `Take the last release of a chart back: on top of the remote's branch, a commit that has the chart
+name the image that it named before. Commits that came after the release stay; the chart's version
+goes on. Twice is one release further back. Where somebody else pushes in between the commit is
+made again, a bounded number of times, unless another release is the last one then.
+
+With --to the commit is pushed to the same branch of that repository instead, to be verified there.
+--candidate and --release push what was verified and nothing else: "commit" and "reverted.commit"
+of what --to printed.
+
+The token of an http remote is read from ` + tokenVariable + `. The checkout is only read.`,
+		Example: `  gitops revert --repo . --remote https://github.com/owner/repository.git --to http://git:8080/proof.git
+  gitops revert --repo . --remote https://github.com/owner/repository.git --candidate SHA --release SHA`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to != "" && t.Candidate != "" {
+				return usageError{fmt.Errorf("%s takes --to or --candidate, not both; see %s --help", cmd.CommandPath(), cmd.CommandPath())}
+			}
+			ctx, cancel := reach(cmd, &t, wait)
+			defer cancel()
+			if to != "" {
+				proposed, err := commit.ProposeRevert(ctx, repo, rb, t, to)
+				if err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), proposed)
+			}
+			reverted, err := commit.Revert(ctx, repo, rb, t)
+			if err != nil {
+				return err
+			}
+			slog.Info("reverted", "release", reverted.Reverted.Tag, "to", reverted.Restored.Tag, "commit", reverted.SHA, "branch", t.Branch, "remote", t.Remote, "attempts", reverted.Attempts)
+			return printJSON(cmd.OutOrStdout(), reverted)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
+	cmd.Flags().StringVar(&rb.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&rb.Image, "image", "", "the image's name without tag, for the commit's message (default image.repository of the chart)")
+	cmd.Flags().StringVar(&rb.Release, "release", "", "revert this release commit and no other (default the last)")
+	targetFlags(cmd, &t, &wait)
+	cmd.Flags().StringVar(&to, "to", "", "the repository to push the commit to instead, without a credential")
+	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made with --to, and no other")
+	required(cmd, "remote", "branch")
+	return cmd
+}

@@ -180,52 +180,68 @@ func (v *verifier) verify(ctx context.Context) error {
 	return nil
 }
 
-// push pushes the proven commit. Where the branch has moved meanwhile another one
-// has to be made on top of it, and proven.
+// push pushes the proven commit.
 func (v *verifier) push(ctx context.Context) error {
-	for again := 2; ; again-- {
-		err := v.releaser.push(ctx)
-		if v.off || again == 0 || !errors.Is(err, errMoved) {
+	return v.again(ctx, v.verify, v.releaser.push)
+}
+
+// again pushes. Where the branch has moved since the commit was proven another one
+// has to be made on top of it, and proven, a few times.
+func (v *verifier) again(ctx context.Context, verify, push func(context.Context) error) error {
+	for left := 2; ; left-- {
+		err := push(ctx)
+		if v.off || left == 0 || !errors.Is(err, errMoved) {
 			return err
 		}
-		if err := v.verify(ctx); err != nil {
+		if err := verify(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// candidate is a commit in a session in which Argo CD can run it.
+// candidate is a commit in a Git service from which Argo CD can run it.
 type candidate struct {
-	git *dagger.Service
-	// image is the image's name as the chart has it.
-	image string
+	git    *dagger.Service
+	commit string
+	// image is the image's name as the chart has it, without tag.
+	image, digest string
+}
+
+// session is the helper program's container beside a running cluster: the
+// registry that it pulls from is bound as session, a Git service for a candidate as
+// proof.
+func (v *verifier) session(ctx context.Context) (box *dagger.Container, git *dagger.Service, err error) {
+	select {
+	case <-v.ready:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	if v.failed != nil {
+		return nil, nil, v.failed
+	}
+	git, err = v.git().Start(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("start the session's Git service: %w", err)
+	}
+	return v.box.WithServiceBinding("session", v.registry).WithServiceBinding("proof", git), git, nil
+}
+
+// sessionImage is where the cluster pulls an image of the chart from: nodes ask
+// this one registry for all of them.
+func (v *verifier) sessionImage(tag string) string {
+	return "session:5000/" + v.source.Repository.Path + ":" + tag
 }
 
 // propose publishes the image where the cluster pulls from, and commits the chart
 // that names it where Argo CD reads from.
 func (v *verifier) propose(ctx context.Context) (*candidate, error) {
-	select {
-	case <-v.ready:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if v.failed != nil {
-		return nil, v.failed
-	}
-	git, err := v.git().Start(ctx)
+	box, git, err := v.session(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start the session's Git service: %w", err)
+		return nil, err
 	}
-	box := v.box.
-		WithServiceBinding("session", v.registry).
-		WithServiceBinding("proof", git)
-
-	// Under the name that the chart has, whatever its registry: nodes ask this
-	// one for all of them.
-	repository := v.source.Repository
 	var published struct{ Digest string }
 	if err := run(ctx, box.WithMountedFile("/image.tar", v.archive()), &published, "image", "publish",
-		"session:5000/"+repository.Path+":"+v.source.Tag, "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
+		v.sessionImage(v.source.Tag), "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
 		return nil, err
 	}
 	if published.Digest != v.digest {
@@ -237,7 +253,7 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 		return nil, err
 	}
 	v.candidate = proposed.Commit
-	return &candidate{git, repository.Registry + "/" + repository.Path}, nil
+	return &candidate{git, v.candidate, v.source.Repository.name(), v.digest}, nil
 }
 
 // gitops is the helper program's command on a candidate, ready to run in the
@@ -254,7 +270,7 @@ func (v *verifier) gitops(c *candidate, command string, args ...string) *dagger.
 		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
 		WithFile("/kubeconfig", v.kind.Kubeconfig()).
 		WithExec(append([]string{"gitops", command, "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
-			"--revision", v.candidate, "--image", c.image, "--digest", v.digest}, args...),
+			"--revision", c.commit, "--image", c.image, "--digest", c.digest}, args...),
 			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 }
 
@@ -267,19 +283,23 @@ func (v *verifier) browser() *dagger.Service {
 		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
 }
 
-// prove shows what comes of the candidate. How far it goes is said by arguments
-// of `gitops prove`.
+// prove shows what comes of the release. How far it goes is said by arguments of
+// `gitops prove`.
 func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
 	c, err := v.propose(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return v.show(ctx, c, args...)
+}
+
+func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e, error) {
 	proven := v.gitops(c, "prove", append([]string{"--cluster", clusterName, "--registry", "session:5000", "--out", "/proof"}, args...)...)
 	failure, err := failureOf(ctx, proven)
 	if err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	shown := &E2e{Proven: failure == "", Failure: failure, Revision: v.candidate, Image: c.image + "@" + v.digest, Report: proven.Directory("/proof")}
+	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Report: proven.Directory("/proof")}
 	if failure != "" {
 		shown.Report = shown.Report.WithDirectory("logs", v.kind.Logs())
 	}

@@ -114,14 +114,18 @@ type sourceInfo struct {
 	InputsEpoch    int    `json:"inputsEpoch"`
 	Tag            string `json:"tag"`
 	// Repository is the image's name in the chart.
-	Repository struct {
-		Registry string `json:"registry"`
-		Path     string `json:"path"`
-	} `json:"repository"`
+	Repository repository `json:"repository"`
 
 	// raw is the whole document, for the report.
 	raw json.RawMessage
 }
+
+type repository struct {
+	Registry string `json:"registry"`
+	Path     string `json:"path"`
+}
+
+func (r repository) name() string { return r.Registry + "/" + r.Path }
 
 func (s *sourceInfo) UnmarshalJSON(data []byte) error {
 	type plain sourceInfo

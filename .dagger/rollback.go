@@ -1,0 +1,147 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// Take the last release back: on top of the remote's branch, a commit with which
+// the chart names the image that it named before. It is proven in an ephemeral
+// cluster as a release is, and only then pushed. Prints what it did as Markdown.
+//
+// Commits that came after the release stay, and the chart's version goes on.
+// Twice is one release further back.
+//
+// +cache="never"
+func (m *BackstageGitops) Rollback(ctx context.Context,
+	// Name that the image was published under, such as
+	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// URL of the Git remote to push the commit to, such as
+	// https://github.com/OWNER/REPO.git; default: the embedded one.
+	//
+	// +optional
+	remote string,
+
+	// Branch of the Git remote.
+	//
+	// +default="main"
+	branch string,
+
+	// Prove the commit in an ephemeral cluster before it is pushed.
+	//
+	// +default=true
+	verify bool,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	//
+	// +optional
+	token *dagger.Secret,
+) (string, error) {
+	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
+	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
+	b.off = !verify
+	if err := r.steps(ctx,
+		step{"Read the source", r.read},
+		step{"Start the services", r.connect},
+		step{"Start the cluster", b.start},
+		step{"Prove the commit", b.verify},
+		step{"Commit and push", b.push},
+	); err != nil {
+		return "", err
+	}
+	return b.summary(), nil
+}
+
+// rollback carries a rollback from step to step.
+type rollback struct {
+	*verifier
+	made revert
+}
+
+// revert is what `gitops revert` says.
+type revert struct {
+	Commit   string
+	Reverted struct{ Commit, Tag, Digest string }
+	Restored struct{ Tag, Digest string }
+}
+
+// revert runs `gitops revert` on the remote's branch.
+func (b *rollback) revert(ctx context.Context, box *dagger.Container, args ...string) error {
+	return run(ctx, box, &b.made, append([]string{"revert", "--remote", b.target.remote, "--branch", b.target.branch,
+		"--chart", chartPath, "--image", b.name()}, args...)...)
+}
+
+// verify refuses a commit with which the former image does not run.
+func (b *rollback) verify(ctx context.Context) error {
+	if b.off {
+		return nil
+	}
+	box, git, err := b.session(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.revert(ctx, box, "--to", proofRemote); err != nil {
+		return err
+	}
+	former := b.made.Restored
+	var copied struct{ Digest string }
+	if err := run(ctx, box, &copied, append([]string{"image", "copy", b.reachable(b.name() + "@" + former.Digest), b.sessionImage(former.Tag), "--to-plain-http"},
+		b.from()...)...); err != nil {
+		return err
+	}
+	shown, err := b.show(ctx, &candidate{git, b.made.Commit, b.source.Repository.name(), former.Digest}, "--changes=false")
+	if err == nil {
+		_, err = shown.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: nothing was committed", err)
+	}
+	return nil
+}
+
+// from is how the helper program reaches the registry to copy from.
+func (b *rollback) from() []string {
+	if b.embeddedRegistry() {
+		return []string{"--from-plain-http"}
+	}
+	return b.access()
+}
+
+// push pushes what was proven and nothing else.
+func (b *rollback) push(ctx context.Context) error {
+	return b.again(ctx, b.verify, func(ctx context.Context) error {
+		if b.off {
+			return b.revert(ctx, b.box)
+		}
+		return b.revert(ctx, b.box, "--candidate", b.made.Commit, "--release", b.made.Reverted.Commit)
+	})
+}
+
+func (b *rollback) summary() string {
+	return fmt.Sprintf(`## Rolled back to %[1]s
+
+|  |  |
+| --- | --- |
+| Image | %[2]s@%[3]s |
+| Taken back | %[4]s, commit %[5]s |
+| Commit | %[6]s |
+| Remote | %[7]s of %[8]s |
+`, "`"+b.made.Restored.Tag+"`", b.name(), b.made.Restored.Digest, "`"+b.made.Reverted.Tag+"`", b.made.Reverted.Commit, b.made.Commit, "`"+b.target.branch+"`", b.target.remote)
+}

@@ -134,8 +134,8 @@ func listed(list string) []string {
 	return addresses
 }
 
-// Try sends a packet from a node to an address, HOST:PORT, that nobody is expected to answer at.
-func Try(ctx context.Context, name, address string) error {
+// Reach tries to reach an address, HOST:PORT, from a node. A name is looked up there.
+func Reach(ctx context.Context, name, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func Try(ctx context.Context, name, address string) error {
 	if err != nil {
 		return err
 	}
-	return all[0].CommandContext(ctx, "timeout", "5", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port).Run()
+	return all[0].CommandContext(ctx, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port).Run()
 }
 
 // Cut has every node of a cluster refuse connections to an address, IP:PORT, its pods' too, open ones included: to them

@@ -208,6 +208,7 @@ var wrappings = []*regexp.Regexp{
 	regexp.MustCompile(`^Manifest generation error \(cached\): `),
 	regexp.MustCompile(`^failed to execute helm template command: `),
 	regexp.MustCompile(`^failed to get command args to log: `),
+	regexp.MustCompile(`^failed running helm: `),
 	regexp.MustCompile("(?s)^`helm .*?` failed "),
 	regexp.MustCompile(`^(failed )?exit status \d+: `),
 	regexp.MustCompile(`^Error: `),

@@ -183,6 +183,7 @@ func TestExplain(t *testing.T) {
 	for message, want := range map[string]string{
 		"charts/nope: app path does not exist": "charts/nope: app path does not exist",
 		"Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: code = Unknown desc = Manifest generation error (cached): failed to execute helm template command: failed to get command args to log: `helm template . --set a=`x` --include-crds` failed exit status 1: Error: values don't meet the specifications of the schema(s) in the following chart(s):\nbackstage:\n- at '/image': missing property 'tag'\n": "values don't meet the specifications of the schema(s) in the following chart(s): backstage: - at '/image': missing property 'tag'",
+		"failed running helm: `helm template . --name-template backstage --values /tmp/3ed73bce <api versions removed> --include-crds` failed exit status 1: Error: YAML parse error on backstage/templates/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'":                                                                                                                                                     "YAML parse error on backstage/templates/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
 		"one or more objects failed to apply, reason: namespaces \"x\" not found (retried 5 times).": "namespaces \"x\" not found (retried 5 times)",
 		"": "",
 	} {

@@ -236,7 +236,8 @@ func explain(message string) string {
 // transient says of a message that a server was away, which may come back. Helm's own errors name lines and values of the
 // chart, and one of these may look like an HTTP status.
 func transient(message string) bool {
-	return health.Transient(message) && !strings.Contains(message, "helm template")
+	// Unimplemented: at the repo-server's address answers what is no repo-server, while its pod is replaced.
+	return (health.Transient(message) || strings.Contains(message, "code = Unimplemented")) && !strings.Contains(message, "helm template")
 }
 
 // sentence makes one line of a text.

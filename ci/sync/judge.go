@@ -247,6 +247,11 @@ func (j *judgement) operation() bool {
 	op := j.app.Status.OperationState
 	if op == nil || op.revision() != j.want.Revision {
 		if op != nil && op.Phase == phaseRunning && j.app.Status.Sync.Status != synced {
+			if op.revision() == "" {
+				// A retry names no commit before it has read Git again, and takes the newest one then.
+				j.wait("Argo CD tries again: " + sentence(op.Message))
+				return true
+			}
 			j.v.Terminate = op.stuck()
 			j.wait(fmt.Sprintf("an operation for %s is in the way: %s", short(op.revision()), sentence(op.Message)))
 			return true

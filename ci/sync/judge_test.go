@@ -81,7 +81,7 @@ func TestJudge(t *testing.T) {
 func TestJudgeOutcome(t *testing.T) {
 	t.Parallel()
 	done := []string{"done", "done-commit-without-effect", "done-old-pod-leaves", "any-image"}
-	waits := []string{"not-refreshed", "previous-revision", "comparison-error-git-away", "comparison-error-repo-server-away", "image-registry-away"}
+	waits := []string{"not-refreshed", "previous-revision", "comparison-error-git-away", "comparison-error-repo-server-away", "comparison-error-repo-server-replaced", "operation-retries-without-revision", "image-registry-away"}
 	files, err := filepath.Glob("testdata/judge/*.yaml")
 	if err != nil {
 		t.Fatal(err)

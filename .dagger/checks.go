@@ -74,8 +74,9 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 }
 
 // Prove in an ephemeral cluster that Argo CD runs the checkout, with its
-// uncommitted changes. Not among the checks of `dagger check` yet.
+// uncommitted changes.
 //
+// +check
 // +cache="never"
 func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 	shown, err := m.committed().E2e(ctx, kubernetesVersion, 0, nil)

@@ -167,7 +167,7 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	if o.Fence {
 		steps.start("fence")
 		networking := o.config(cgroups).Networking
-		if err := raise(ctx, all, networking.PodSubnet, networking.ServiceSubnet); err != nil {
+		if err := raise(ctx, all, o.Image, networking.PodSubnet, networking.ServiceSubnet); err != nil {
 			return nil, nil, fmt.Errorf("fence the cluster in: %w", err)
 		}
 	}

@@ -22,8 +22,9 @@ var ErrNoFence = errors.New("the cluster has no fence")
 const fence = "GITOPS-FENCE"
 
 // raise refuses what nodes and pods send to other places than the cluster's own networks and those that this program
-// is in, and counts it. Names are no business of the cluster's either: what asks a name server outside is refused too.
-func raise(ctx context.Context, all []nodes.Node, pods, services string) error {
+// is in, and counts it. Names are no business of the cluster's either: what asks a name server outside is refused too,
+// also in the daemon's own network, as it asks for the nodes.
+func raise(ctx context.Context, all []nodes.Node, image, pods, services string) error {
 	// Multicast never leaves the node's network.
 	own := []string{"127.0.0.0/8", "224.0.0.0/4", pods, services}
 	networks, err := exec.Output(exec.CommandContext(ctx, "docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"))
@@ -48,8 +49,24 @@ func raise(ctx context.Context, all []nodes.Node, pods, services string) error {
 			}
 		}
 	}
-	return nil
+	_, err = inDaemonsNetwork(ctx, image, nameRules)
+	return err
 }
+
+// inDaemonsNetwork runs a script in the Docker daemon's own network.
+func inDaemonsNetwork(ctx context.Context, image, script string) (string, error) {
+	out, err := exec.Output(exec.CommandContext(ctx, "docker", "run", "--rm", "--privileged", "--network", "host", "--entrypoint", "sh", image, "-euc", script))
+	if err != nil {
+		return "", fmt.Errorf("packet filter of the Docker daemon: %w", explain(err))
+	}
+	return string(out), nil
+}
+
+// nameRules is the script that refuses, and counts, what asks a name server.
+const nameRules = `iptables -w -N ` + fence + `
+iptables -w -A ` + fence + ` -j REJECT
+iptables -w -I OUTPUT -p udp --dport 53 -j ` + fence + `
+iptables -w -I OUTPUT -p tcp --dport 53 -j ` + fence
 
 // ipv4 are the ranges of that family: kind's clusters speak no other unless told.
 func ipv4(ranges []string) []string {
@@ -93,6 +110,20 @@ func Fenced(ctx context.Context, name string) (Outside, error) {
 		return Outside{}, err
 	}
 	o := Outside{Addresses: []string{}}
+	image, err := exec.Output(exec.CommandContext(ctx, "docker", "inspect", "--format", "{{.Config.Image}}", all[0].String()))
+	if err != nil {
+		return Outside{}, explain(err)
+	}
+	counters, err := inDaemonsNetwork(ctx, strings.TrimSpace(string(image)), "iptables -w -nvxL "+fence)
+	if err != nil {
+		return Outside{}, fmt.Errorf("%w: %w", ErrNoFence, err)
+	}
+	if o.Packets, err = refusedPackets(counters); err != nil {
+		return Outside{}, err
+	}
+	if o.Packets > 0 {
+		o.Addresses = append(o.Addresses, "a name server")
+	}
 	for _, n := range all {
 		counters, err := exec.Output(n.CommandContext(ctx, "iptables", "-w", "-nvxL", fence))
 		if err != nil {

@@ -38,7 +38,7 @@ type Options struct {
 	// know a single node only. Their range must be that of the pods: kind's is 10.244.0.0/16.
 	CNI []*unstructured.Unstructured
 	// Fence refuses, and counts, what nodes and pods send to other places than the cluster's networks and those that this
-	// program is in. Fenced reads the count.
+	// program is in. Fenced reads the count. It is for a daemon of the session's own: that reaches no name server then.
 	Fence bool
 	// Wait is how long all nodes may take to be ready, 0 not to wait.
 	Wait time.Duration

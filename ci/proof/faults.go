@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -113,7 +112,7 @@ func (s *Session) refused(ctx context.Context, subject string, values map[string
 		return "", err
 	}
 	return fmt.Sprintf("refused after %.1f s: %s; %d requests meanwhile, none failed; taken back in %.1f s",
-		detected.Seconds(), said(result.Failure), asked, time.Since(began).Seconds()), nil
+		detected.Seconds(), firstLine(result.Failure.Error()), asked, time.Since(began).Seconds()), nil
 }
 
 // takeBack reverts the last commit and waits until the release runs as before it.
@@ -304,17 +303,6 @@ func address(ctx context.Context, hostPort string) (string, error) {
 		return "", fmt.Errorf("find %s: %w", hostPort, err)
 	}
 	return net.JoinHostPort(ips[0].String(), port), nil
-}
-
-// said is why a revision was refused, with the last that the container said that failed.
-func said(f *sync.Failure) string {
-	why := firstLine(f.Error())
-	for _, line := range slices.Backward(f.Log) {
-		if line = strings.TrimSpace(line); line != "" {
-			return why + "; its log ends with " + strconv.Quote(line[:min(300, len(line))])
-		}
-	}
-	return why
 }
 
 func firstLine(s string) string {

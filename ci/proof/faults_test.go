@@ -4,8 +4,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-
-	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
 func TestChosen(t *testing.T) {
@@ -40,17 +38,5 @@ func TestChosen(t *testing.T) {
 	// It ends every container, and with them what the fence has counted.
 	if last := Faults()[len(Faults())-1]; last != "node" {
 		t.Errorf("the last fault is %q, not node", last)
-	}
-}
-
-func TestSaid(t *testing.T) {
-	t.Parallel()
-	f := &sync.Failure{Reason: "CrashLoopBackOff", Object: "Pod a/b", Message: "it ends\nagain"}
-	if got, want := said(f), "Pod a/b: CrashLoopBackOff: it ends"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	f.Log = []string{"starts", `Error: unknown database client "x"`, ""}
-	if got, want := said(f), `Pod a/b: CrashLoopBackOff: it ends; its log ends with "Error: unknown database client \"x\""`; got != want {
-		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -357,4 +358,15 @@ func (l *loop) log(ctx context.Context, f *Failure) {
 		slog.Warn("no log of the container that failed", "object", f.Object, "error", err)
 	}
 	f.Log = strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	f.Message += lastWords(f.Log)
+}
+
+// lastWords is how a log ends, as a part of a sentence.
+func lastWords(log []string) string {
+	for _, line := range slices.Backward(log) {
+		if line = strings.TrimSpace(line); line != "" {
+			return "; its log ends with " + strconv.Quote(line[:min(300, len(line))])
+		}
+	}
+	return ""
 }

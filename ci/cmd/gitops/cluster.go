@@ -70,7 +70,7 @@ The API server is at port 6443 of the daemon's host, so a daemon holds one clust
 	cmd.Flags().StringVar(&o.Image, "image", "", "the nodes' image, whose tag is the Kubernetes version: kindest/node:v1.37.2")
 	cmd.Flags().IntVar(&o.Workers, "workers", 0, fmt.Sprintf("nodes besides the control plane's, 0 to %d", cluster.MaxWorkers))
 	cmd.Flags().StringVar(&o.Mirror, "mirror", "", "the one registry that nodes pull every image from, HOST:PORT over http (default each image's own)")
-	cmd.Flags().BoolVar(&o.Fence, "fence", false, "refuse and count what nodes and pods send to other places than the cluster and the networks this program is in")
+	cmd.Flags().BoolVar(&o.Fence, "fence", false, "refuse and count what nodes and pods send to other places than the cluster and the networks this program is in; for a daemon of the session's own, which reaches no name server then")
 	cmd.Flags().StringArrayVar(&ports, "port", nil, "lead a port of the daemon's host to one of the control plane's node, 8000:30800, repeatable")
 	cmd.Flags().StringVar(&o.PodSubnet, "pod-subnet", "", "the range of the pods' addresses, 10.244.0.0/16 (default kind's)")
 	cmd.Flags().StringVar(&o.Logs, "logs", "", "where the cluster cannot be made, gather its logs in this folder before it is removed")

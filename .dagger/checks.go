@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
@@ -74,17 +77,63 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 }
 
 // Prove in an ephemeral cluster that Argo CD runs the checkout, with its
-// uncommitted changes.
+// uncommitted changes, and that a release which cannot run there is refused.
 //
 // +check
 // +cache="never"
 func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
-	shown, err := m.committed().E2e(ctx, kubernetesVersion, 0, nil)
+	fresh := m.committed()
+	v, err := fresh.built(ctx, kubernetesVersion, 0)
 	if err != nil {
 		return err
 	}
-	_, err = shown.Sync()
-	return err
+	shown, err := v.prove(ctx, "--changes")
+	if err == nil {
+		_, err = shown.Sync()
+	}
+	if err != nil {
+		return err
+	}
+	return fresh.broken().refused(ctx, v)
+}
+
+// broken is the checkout with a chart that makes the app crash at its start.
+func (m *BackstageGitops) broken() *BackstageGitops {
+	broken := *m
+	broken.Repo = commit(m.Repo, []string{"sed", "-i", "s|^    baseUrl: http://localhost:4001$|&\\n    database: {client: no-such-database}|", chartPath + "/values.yaml"})
+	return &broken
+}
+
+// refused releases what cannot run, in the cluster of another release, and sees
+// that it is told why and that the remote is as it was.
+func (m *BackstageGitops) refused(ctx context.Context, running *verifier) error {
+	r := m.releaser(target{remote: gitRemote, branch: "main"})
+	v := &verifier{releaser: r, ready: running.ready, kind: running.kind, registry: running.registry}
+	if err := r.steps(ctx, step{"Read the source", r.read}, step{"Start the services", r.connect}, step{"Check the Git remote", r.preflight}); err != nil {
+		return err
+	}
+	look := func() (string, error) {
+		return r.box.
+			WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
+			WithExec([]string{"git", "ls-remote", "--exit-code", gitRemote}).
+			Stdout(ctx)
+	}
+	tip, err := look()
+	if err != nil {
+		return err
+	}
+	failure := r.steps(ctx, step{"Build the image", r.build}, step{"Publish the image", r.publish}, step{"Prove the commit", v.verify}, step{"Commit and push", v.push})
+	if failure == nil || !strings.Contains(failure.Error(), "CrashLoopBackOff") || !strings.Contains(failure.Error(), "nothing was committed") {
+		return fmt.Errorf("a release that crashes was not refused with its reason: %w", cmp.Or(failure, errors.New("it was made")))
+	}
+	now, err := look()
+	if err != nil {
+		return err
+	}
+	if now != tip {
+		return fmt.Errorf("a release that was refused left the remote at %s, not at %s", now, tip)
+	}
+	return nil
 }
 
 // committed is the checkout with its uncommitted changes in a commit, and with
@@ -92,15 +141,25 @@ func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 func (m *BackstageGitops) committed() *BackstageGitops {
 	fresh := *m
 	// The sources stay those of the host, which the cache knows by their content.
-	fresh.Repo = dag.Container().
+	fresh.Repo = commit(m.Checkout)
+	fresh.Ephemeral = true
+	return &fresh
+}
+
+// commit is a checkout with its uncommitted changes in a commit, those that a
+// command makes in it among them.
+func commit(checkout *dagger.Directory, change ...[]string) *dagger.Directory {
+	ctr := dag.Container().
 		From(goImage).
-		WithDirectory("/checkout", m.Checkout).
+		WithDirectory("/checkout", checkout).
 		WithWorkdir("/checkout").
-		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z").
+		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")
+	for _, command := range change {
+		ctr = ctr.WithExec(command)
+	}
+	return ctr.
 		WithExec([]string{"git", "add", "--all"}).
 		WithExec([]string{"git", "-c", "user.name=check", "-c", "user.email=check@localhost", "commit", "--quiet", "--allow-empty",
 			"--date", "2026-01-01T00:00:00Z", "--message", "test: what is to be checked"}).
 		Directory("/checkout")
-	fresh.Ephemeral = true
-	return &fresh
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -172,11 +173,24 @@ func (v *verifier) verify(ctx context.Context) error {
 	shown, err := v.prove(ctx, "--changes=false")
 	if err == nil {
 		v.proof = shown.Report
+		err = v.note(ctx)
+	}
+	if err == nil {
 		_, err = shown.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)
 	}
+	return nil
+}
+
+// note puts what was shown among the facts of the release.
+func (v *verifier) note(ctx context.Context) error {
+	proof, err := v.proof.File("proof.json").Contents(ctx)
+	if err != nil {
+		return fmt.Errorf("read the proof: %w", err)
+	}
+	v.facts["proof"] = json.RawMessage(proof)
 	return nil
 }
 

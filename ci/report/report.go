@@ -46,6 +46,8 @@ type Facts struct {
 	Image *Image `json:"image"`
 	// Commit is the output of gitops push or gitops commit.
 	Commit *commit.Pushed `json:"commit"`
+	// Proof is the proof.json of gitops prove.
+	Proof *Proof `json:"proof"`
 	// Outcome is derived where it is empty.
 	Outcome Outcome `json:"outcome"`
 	// Reason is why a release ended as it did, one sentence.
@@ -63,6 +65,7 @@ type Document struct {
 	Image         *Image   `json:"image"`
 	Chart         *Chart   `json:"chart"`
 	Commit        *Commit  `json:"commit"`
+	Proof         *Proof   `json:"proof,omitempty"`
 	Timings       []Timing `json:"timings"`
 }
 
@@ -104,6 +107,23 @@ type Commit struct {
 	Attempts int    `json:"attempts,omitempty"`
 }
 
+// Proof is what was shown of the commit in a cluster.
+type Proof struct {
+	Proven   bool   `json:"proven"`
+	Revision string `json:"revision"`
+	// Digest is that of the image that ran.
+	Digest string  `json:"digest"`
+	Steps  []Shown `json:"steps"`
+}
+
+// Shown is one step of a proof: what was seen, or why it could not be.
+type Shown struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+	Shown   string  `json:"shown,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
+
 // Timing is one step of a release.
 type Timing struct {
 	Step    string  `json:"step"`
@@ -116,7 +136,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Proof: f.Proof, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -166,6 +186,9 @@ func (d Document) check() error {
 	case Released:
 		if d.Source == nil || !published || !committed {
 			return fmt.Errorf("%w: a release wants source, image and commit", ErrFacts)
+		}
+		if d.Proof != nil && (!d.Proof.Proven || d.Proof.Digest != d.Image.Digest) {
+			return fmt.Errorf("%w: the proof is not of the image that was released", ErrFacts)
 		}
 	case NothingToRelease:
 		if d.Source == nil || d.Commit == nil {
@@ -242,6 +265,13 @@ func (d Document) Markdown() []byte {
 		t := table{head: []string{"Chart", "Before", "After"}}
 		for _, e := range d.Chart.Edits {
 			t.row(code(e.File)+" "+code(e.Path), code(e.Before), code(e.After))
+		}
+		t.write(&b)
+	}
+	if d.Proof != nil {
+		t := table{head: []string{"Proof", "Seen", "Time"}, right: 1}
+		for _, s := range d.Proof.Steps {
+			t.row(text(s.Name), text(cmp.Or(s.Error, s.Shown, "nothing")), duration(seconds(s.Seconds)))
 		}
 		t.write(&b)
 	}

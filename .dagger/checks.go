@@ -87,6 +87,7 @@ func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer v.end(ctx)
 	shown, err := v.prove(ctx, "--changes")
 	if err == nil {
 		_, err = shown.Sync()

@@ -60,6 +60,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
+	defer v.end(ctx)
 	return v.prove(ctx, append([]string{"--changes"}, withFaults(faults)...)...)
 }
 
@@ -317,7 +318,17 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 	if failure != "" {
 		shown.Report = shown.Report.WithDirectory("logs", v.kind.Logs())
 	}
-	return shown, nil
+	// Now: the cluster may be gone when it is looked at.
+	shown.Report, err = shown.Report.Sync(ctx)
+	return shown, err
+}
+
+// end removes the cluster. It would be gone with the session as well, but the
+// session's end has ten seconds for that, which a busy machine exceeds.
+func (v *verifier) end(ctx context.Context) {
+	if v.kind != nil {
+		_ = v.kind.Delete(ctx)
+	}
 }
 
 // git is a Git service of this proof alone: empty, and forgotten after it.

@@ -158,6 +158,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Prove the commit", v.verify},
 		step{"Commit and push", v.push},
 	)
+	v.end(ctx)
 	if failure != nil && r.source == nil {
 		return nil, failure // refused before anything was done
 	}

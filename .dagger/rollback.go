@@ -57,6 +57,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
 	b.off = !verify
+	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},

@@ -39,6 +39,8 @@ func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *da
 			"--registry-mirror=http://registry:5000",
 			// Away from the defaults, which the engine's own network may use.
 			"--bip=172.31.255.1/24", "--default-address-pool=base=172.30.0.0/16,size=24",
+			// No domain of the session's: pods would ask for each name in it as well.
+			"--dns-search=.",
 		},
 		InsecureRootCapabilities: true,
 	})

@@ -54,6 +54,17 @@ type Commit struct {
 	Edits []bump.Edit `json:"edits"`
 	// Version is the chart's version after the release.
 	Version string `json:"chartVersion"`
+	// Tree is the tree of SHA, empty with Nothing. Unlike SHA it is the same whoever makes the commit, and when.
+	Tree string `json:"tree,omitempty"`
+	// Files are the files of Edits as they are in Tree.
+	Files []File `json:"-"`
+}
+
+// File is a file of a commit's tree.
+type File struct {
+	// Path is that from the root of the tree, Mode Git's, 100644 or 100755.
+	Path, Mode string
+	Text       []byte
 }
 
 // Create makes the commit of a release on top of base in the repository of dir and keeps it under CandidateRef. No
@@ -120,18 +131,12 @@ func resolve(ctx context.Context, r *git.Repo, revision string) (string, error) 
 	return sha, err
 }
 
-// entry is a file of a commit's tree.
-type entry struct {
-	path, mode string
-	text       []byte
-}
-
 func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit, error) {
 	values, chart, err := readChart(ctx, r, base, rel.Chart)
 	if err != nil {
 		return Commit{}, err
 	}
-	after, edits, err := bump.Apply(bump.Files{Values: values.text, Chart: chart.text}, rel.Pin)
+	after, edits, err := bump.Apply(bump.Files{Values: values.Text, Chart: chart.Text}, rel.Pin)
 	if err != nil {
 		return Commit{}, atCommit(rel.Chart, base, err)
 	}
@@ -142,7 +147,7 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 	c := Commit{Base: base, Source: rel.Source, Edits: edits, Version: version}
 	if len(edits) == 0 {
 		c.Nothing, c.Edits = true, []bump.Edit{}
-		out, err := r.Run(ctx, "log", "-1", "--format=%H %P", base, "--", values.path)
+		out, err := r.Run(ctx, "log", "-1", "--format=%H %P", base, "--", values.Path)
 		if err != nil {
 			return Commit{}, err
 		}
@@ -154,24 +159,23 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 		}
 		return c, nil
 	}
-	values.text, chart.text = after.Values, after.Chart
-	if c.SHA, err = write(ctx, r, base, rel.Source, rel.message(), values, chart); err != nil {
+	values.Text, chart.Text = after.Values, after.Chart
+	if c.SHA, c.Tree, err = write(ctx, r, base, rel.Source, rel.Message(), values, chart); err != nil {
 		return Commit{}, err
 	}
-	c.Parent = base
+	c.Parent, c.Files = base, []File{values, chart}
 	return c, nil
 }
 
 // write makes the commit that replaces files of base, by the author of releases and with the date of another commit:
 // nothing in it tells where or when it was made.
-func write(ctx context.Context, r *git.Repo, base, dated, message string, entries ...entry) (string, error) {
-	tree, err := writeTree(ctx, r, base, entries...)
-	if err != nil {
-		return "", err
+func write(ctx context.Context, r *git.Repo, base, dated, message string, files ...File) (sha, tree string, err error) {
+	if tree, err = writeTree(ctx, r, base, files...); err != nil {
+		return "", "", err
 	}
 	date, err := r.Run(ctx, "log", "-1", "--format=%ct", dated)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	out, err := r.Do(ctx, git.Command{
 		Args:  []string{"commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree},
@@ -181,7 +185,7 @@ func write(ctx context.Context, r *git.Repo, base, dated, message string, entrie
 			"GIT_COMMITTER_NAME=" + authorName, "GIT_COMMITTER_EMAIL=" + authorEmail, "GIT_COMMITTER_DATE=" + date + " +0000",
 		},
 	})
-	return strings.TrimSpace(string(out)), err
+	return strings.TrimSpace(string(out)), tree, err
 }
 
 // atCommit says where a chart is that cannot be bumped.
@@ -189,55 +193,66 @@ func atCommit(chart, commit string, err error) error {
 	return fmt.Errorf("%s at %.12s: %w", chart, commit, err)
 }
 
-// message is a conventional commit whose trailers a machine can read: git log --format='%(trailers:key=Digest)'.
-func (rel Release) message() string {
+// SkipCI at the end of a message's first line keeps GitHub Actions from starting a workflow for the commit.
+const SkipCI = " [skip ci]"
+
+// Title is the first line of the commit's message, without SkipCI.
+func (rel Release) Title() string {
 	name := path.Base(rel.Chart)
 	if name == "." {
 		name = "chart"
 	}
+	return fmt.Sprintf("chore(release): %s %s", name, rel.Pin.Tag)
+}
+
+// Trailers are the lines of the commit's message that a machine can read: git log --format='%(trailers:key=Digest)'.
+func (rel Release) Trailers() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "chore(release): %s %s [skip ci]\n\n", name, rel.Pin.Tag)
 	if rel.Image != "" {
 		fmt.Fprintf(&b, "Image: %s:%s\n", rel.Image, rel.Pin.Tag)
 	}
-	fmt.Fprintf(&b, "%s: %s\n%s: %s\n", digestTrailer, rel.Pin.Digest, sourceTrailer, rel.Source)
+	fmt.Fprintf(&b, "%s: %s\n%s: %s\n", digestTrailer, rel.Pin.Digest, SourceTrailer, rel.Source)
 	return b.String()
 }
+
+// Message is the commit's message, a conventional commit.
+func (rel Release) Message() string { return rel.Title() + SkipCI + "\n\n" + rel.Trailers() }
 
 // The trailers by which a release commit is known again; a revert has no source.
 const (
 	digestTrailer = "Digest"
-	sourceTrailer = "Source-Revision"
+	// SourceTrailer names the released commit in the message of a release's commit.
+	SourceTrailer = "Source-Revision"
 )
 
 // readChart reads the two files of a chart that a bump edits.
-func readChart(ctx context.Context, r *git.Repo, commit, chart string) (values, meta entry, err error) {
+func readChart(ctx context.Context, r *git.Repo, commit, chart string) (values, meta File, err error) {
 	if values, err = readEntry(ctx, r, commit, path.Join(chart, bump.ValuesFile)); err != nil {
-		return entry{}, entry{}, err
+		return File{}, File{}, err
 	}
 	meta, err = readEntry(ctx, r, commit, path.Join(chart, bump.ChartFile))
 	return values, meta, err
 }
 
-func readEntry(ctx context.Context, r *git.Repo, commit, p string) (entry, error) {
+func readEntry(ctx context.Context, r *git.Repo, commit, p string) (File, error) {
 	out, err := r.Run(ctx, "--literal-pathspecs", "ls-tree", commit, "--", p)
 	if err != nil {
-		return entry{}, err
+		return File{}, err
 	}
 	mode, _, _ := strings.Cut(out, " ")
 	switch mode {
 	case "100644", "100755":
 	case "":
-		return entry{}, fmt.Errorf("%w: there is no %s at %.12s", bump.ErrChart, p, commit)
+		return File{}, fmt.Errorf("%w: there is no %s at %.12s", bump.ErrChart, p, commit)
 	default:
-		return entry{}, fmt.Errorf("%w: %s at %.12s is not a regular file", bump.ErrChart, p, commit)
+		return File{}, fmt.Errorf("%w: %s at %.12s is not a regular file", bump.ErrChart, p, commit)
 	}
 	text, err := r.Do(ctx, git.Command{Args: []string{"cat-file", "blob", commit + ":" + p}})
-	return entry{path: p, mode: mode, text: text}, err
+	return File{Path: p, Mode: mode, Text: text}, err
 }
 
 // writeTree is the tree of a commit with some files replaced, made in an index of its own.
-func writeTree(ctx context.Context, r *git.Repo, base string, entries ...entry) (tree string, err error) {
+func writeTree(ctx context.Context, r *git.Repo, base string, files ...File) (tree string, err error) {
 	dir, err := os.MkdirTemp("", "gitops-index-")
 	if err != nil {
 		return "", err
@@ -248,12 +263,12 @@ func writeTree(ctx context.Context, r *git.Repo, base string, entries ...entry) 
 		return "", err
 	}
 	var list bytes.Buffer
-	for _, e := range entries {
-		sha, err := r.Do(ctx, git.Command{Args: []string{"hash-object", "-w", "--no-filters", "--stdin"}, Stdin: bytes.NewReader(e.text)})
+	for _, f := range files {
+		sha, err := r.Do(ctx, git.Command{Args: []string{"hash-object", "-w", "--no-filters", "--stdin"}, Stdin: bytes.NewReader(f.Text)})
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&list, "%s %s\t%s\x00", e.mode, bytes.TrimSpace(sha), e.path)
+		fmt.Fprintf(&list, "%s %s\t%s\x00", f.Mode, bytes.TrimSpace(sha), f.Path)
 	}
 	if _, err := r.Do(ctx, git.Command{Args: []string{"update-index", "-z", "--index-info"}, Stdin: &list, Env: index}); err != nil {
 		return "", err

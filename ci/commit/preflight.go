@@ -46,10 +46,10 @@ func Preflight(ctx context.Context, dir string, rel Release, t Target) (ready Re
 	if err != nil {
 		return Ready{}, err
 	}
-	if err := bump.Bumpable(bump.Files{Values: values.text, Chart: chart.text}); err != nil {
+	if err := bump.Bumpable(bump.Files{Values: values.Text, Chart: chart.Text}); err != nil {
 		return Ready{}, atCommit(rel.Chart, tip, err)
 	}
-	pin, err := bump.Read(values.text)
+	pin, err := bump.Read(values.Text)
 	if err != nil {
 		return Ready{}, atCommit(rel.Chart, tip, err)
 	}

@@ -34,6 +34,25 @@ type Target struct {
 	Attempts int
 	// Candidate, where given, is the only commit that may be pushed: the one that was verified.
 	Candidate string
+	// Carrier, where given, brings the commit to the remote; otherwise git push does.
+	Carrier Carrier
+}
+
+// Carrier brings commits to a remote in another way than git push.
+type Carrier interface {
+	// Carry brings a commit to the remote and returns what it is called there: a commit with the same tree. The
+	// error is git.ErrRaced where the branch is not at the commit's parent any more, and git.ErrUnreachable where the
+	// remote's answer got lost; a name that is returned all the same is looked for in the branch before the next try.
+	Carry(ctx context.Context, p Proposal) (sha string, err error)
+}
+
+// Proposal is a release's commit on top of a branch's tip, here but not there.
+type Proposal struct {
+	Commit
+	Release Release
+	Target  Target
+	// Repo holds the commit, and fetches from the remote.
+	Repo *git.Repo
 }
 
 // Pushed is the outcome of Push.
@@ -42,6 +61,14 @@ type Pushed struct {
 	Remote   string `json:"remote"`
 	Branch   string `json:"branch"`
 	Attempts int    `json:"attempts"`
+	// PullRequest is where the commit waits for the branch, nil where it is in it.
+	PullRequest *PullRequest `json:"pullRequest,omitempty"`
+}
+
+// PullRequest is a pull request of GitHub.
+type PullRequest struct {
+	Number int    `json:"number"`
+	URL    string `json:"url"`
 }
 
 const (
@@ -149,7 +176,10 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 		return Pushed{}, err
 	}
 	for _, c := range p.sent {
-		if there, err := p.isAncestor(ctx, c.SHA, tip); err != nil || there {
+		if !known(ctx, p.Repo, c.SHA) {
+			continue // made by a carrier, and not in the branch, or it would have been fetched
+		}
+		if there, err := p.Repo.IsAncestor(ctx, c.SHA, tip); err != nil || there {
 			return Pushed{Commit: c}, err
 		}
 	}
@@ -160,11 +190,19 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 	if p.target.Candidate != "" && p.target.Candidate != c.SHA {
 		return Pushed{}, fmt.Errorf("%w: %.12s was verified, %.12s would be pushed; start again", ErrNotVerified, p.target.Candidate, c.SHA)
 	}
-	err = p.Push(ctx, p.target.Remote, p.target.Branch, nil, c.SHA+":refs/heads/"+p.target.Branch)
-	if err != nil {
+	if p.target.Carrier == nil {
+		err = p.Push(ctx, p.target.Remote, p.target.Branch, nil, c.SHA+":refs/heads/"+p.target.Branch)
+	} else {
+		c.SHA, err = p.target.Carrier.Carry(ctx, p.proposal(c))
+	}
+	if err != nil && c.SHA != "" {
 		p.sent = append(p.sent, c)
 	}
 	return Pushed{Commit: c}, err
+}
+
+func (p *pusher) proposal(c Commit) Proposal {
+	return Proposal{Commit: c, Release: p.rel, Target: p.target, Repo: p.Repo}
 }
 
 // create fetches the target's tip and makes the commit on top of it.
@@ -185,55 +223,46 @@ func (p *pusher) on(ctx context.Context, tip string) (Commit, error) {
 	if err != nil || c.Nothing {
 		return c, err
 	}
-	return c, p.current(ctx, tip)
+	return c, p.proposal(c).Current(ctx, tip)
 }
 
 // contained refuses a release of a commit that the branch does not hold.
 func (p *pusher) contained(ctx context.Context, tip string) error {
-	there, err := p.isAncestor(ctx, p.rel.Source, tip)
+	there, err := p.Repo.IsAncestor(ctx, p.rel.Source, tip)
 	if err == nil && !there {
 		err = fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, p.rel.Source, p.target.Branch, p.target.Remote)
 	}
 	return err
 }
 
-// current refuses to roll the branch back: a release of a later commit, finished first, stays.
-func (p *pusher) current(ctx context.Context, tip string) error {
-	out, err := p.Run(ctx, "log", "--format=%(trailers:key="+sourceTrailer+",valueonly,separator=%x20)", p.rel.Source+".."+tip)
+// Current refuses to roll a branch back: a release of a later commit than the proposal's, finished first, stays.
+func (p Proposal) Current(ctx context.Context, tip string) error {
+	out, err := p.Repo.Run(ctx, "log", "--format=%(trailers:key="+SourceTrailer+",valueonly,separator=%x20)", p.Release.Source+".."+tip)
 	if err != nil {
 		return err
 	}
 	released := strings.Fields(out)
 	slices.Sort(released)
 	for _, source := range slices.Compact(released) {
-		if source == p.rel.Source || strings.Trim(source, "0123456789abcdef") != "" {
-			continue
-		}
-		if _, err := p.Run(ctx, "cat-file", "-e", source+"^{commit}"); err != nil {
+		if source == p.Release.Source || strings.Trim(source, "0123456789abcdef") != "" || !known(ctx, p.Repo, source) {
 			continue // a trailer may name a commit that is not here; only what is here can be compared
 		}
-		newer, err := p.isAncestor(ctx, p.rel.Source, source)
+		newer, err := p.Repo.IsAncestor(ctx, p.Release.Source, source)
 		if err != nil {
 			return err
 		}
 		if newer {
 			return fmt.Errorf("%w: %s of %s holds the release of %.12s, a later commit than %.12s; to go back, revert there and release again",
-				ErrSuperseded, p.target.Branch, p.target.Remote, source, p.rel.Source)
+				ErrSuperseded, p.Target.Branch, p.Target.Remote, source, p.Release.Source)
 		}
 	}
 	return nil
 }
 
-func (p *pusher) isAncestor(ctx context.Context, a, b string) (bool, error) {
-	return isAncestor(ctx, p.Repo, a, b)
-}
-
-func isAncestor(ctx context.Context, r *git.Repo, a, b string) (bool, error) {
-	_, err := r.Run(ctx, "merge-base", "--is-ancestor", a, b)
-	if git.Exit(err) == 1 {
-		return false, nil
-	}
-	return err == nil, err
+// known says whether a commit is in a repository.
+func known(ctx context.Context, r *git.Repo, sha string) bool {
+	_, err := r.Run(ctx, "cat-file", "-e", sha+"^{commit}")
+	return err == nil
 }
 
 // scratch checks a target and makes a repository to work for it in, with its credential.
@@ -262,7 +291,7 @@ func scratch(ctx context.Context, from *git.Repo, remote, branch string, c git.C
 
 // sleep waits a time that grows with the attempts and is partly random, so that those who collided do not meet again.
 func sleep(ctx context.Context, attempt int) error {
-	most := min(100*time.Millisecond<<attempt, 3*time.Second)
+	most := min(100*time.Millisecond<<min(attempt, 10), 10*time.Second)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

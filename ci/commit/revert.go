@@ -160,7 +160,7 @@ func (r *reverter) on(ctx context.Context, tip string) (Commit, error) {
 	if err := unedited(values, chart, last); err != nil {
 		return Commit{}, atCommit(r.Chart, tip, err)
 	}
-	after, edits, err := bump.Apply(bump.Files{Values: values.text, Chart: chart.text}, before)
+	after, edits, err := bump.Apply(bump.Files{Values: values.Text, Chart: chart.Text}, before)
 	if err != nil {
 		return Commit{}, atCommit(r.Chart, tip, err)
 	}
@@ -169,15 +169,15 @@ func (r *reverter) on(ctx context.Context, tip string) (Commit, error) {
 		return Commit{}, atCommit(r.Chart, tip, err)
 	}
 	if r.Image == "" {
-		if r.Image, err = bump.Repository(values.text); err != nil {
+		if r.Image, err = bump.Repository(values.Text); err != nil {
 			return Commit{}, atCommit(r.Chart, tip, err)
 		}
 	}
 	r.Release, r.reverted, r.restored = last.SHA, last, Restored{Pin: before, Image: r.Image}
 
-	values.text, chart.text = after.Values, after.Chart
-	sha, err := write(ctx, r.Repo, tip, tip, r.message(), values, chart)
-	return Commit{SHA: sha, Parent: tip, Base: tip, Edits: edits, Version: version}, err
+	values.Text, chart.Text = after.Values, after.Chart
+	sha, tree, err := write(ctx, r.Repo, tip, tip, r.message(), values, chart)
+	return Commit{SHA: sha, Parent: tip, Base: tip, Edits: edits, Version: version, Tree: tree, Files: []File{values, chart}}, err
 }
 
 // message is a conventional commit with git's own words for what it reverts; it has no source, so it is no release.
@@ -196,7 +196,7 @@ func (r *reverter) last(ctx context.Context, tip string) (last Former, parent st
 	// file: the other side of a merge.
 	const fields = 4
 	out, err := r.Run(ctx, "--literal-pathspecs", "log", "-z", "--topo-order",
-		"--format=%H%x00%P%x00%(trailers:key="+digestTrailer+",key="+sourceTrailer+",valueonly,separator=%x20)%x00%B", tip, "--", path.Join(r.Chart, bump.ValuesFile))
+		"--format=%H%x00%P%x00%(trailers:key="+digestTrailer+",key="+SourceTrailer+",valueonly,separator=%x20)%x00%B", tip, "--", path.Join(r.Chart, bump.ValuesFile))
 	if err != nil {
 		return Former{}, "", err
 	}
@@ -219,7 +219,7 @@ func (r *reverter) last(ctx context.Context, tip string) (last Former, parent st
 		if err != nil {
 			return Former{}, "", err
 		}
-		pin, err := bump.Read(values.text)
+		pin, err := bump.Read(values.Text)
 		if err != nil {
 			return Former{}, "", atCommit(r.Chart, c[0], err)
 		}
@@ -245,7 +245,7 @@ func (r *reverter) before(ctx context.Context, last Former, parent string) (bump
 	if err != nil {
 		return bump.Pin{}, err
 	}
-	pin, err := bump.Read(values.text)
+	pin, err := bump.Read(values.Text)
 	if err != nil {
 		return bump.Pin{}, atCommit(r.Chart, parent, err)
 	}
@@ -266,12 +266,12 @@ func (r *reverter) whole(ctx context.Context) error {
 
 // unedited refuses a chart whose image is not what the release wrote. Its version may be another: people raise it as
 // they edit templates.
-func unedited(values, chart entry, last Former) error {
-	pin, err := bump.Read(values.text)
+func unedited(values, chart File, last Former) error {
+	pin, err := bump.Read(values.Text)
 	if err != nil {
 		return err
 	}
-	appVersion, err := bump.AppVersion(chart.text)
+	appVersion, err := bump.AppVersion(chart.Text)
 	if err != nil {
 		return err
 	}

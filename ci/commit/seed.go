@@ -85,13 +85,13 @@ func seed(ctx context.Context, r *git.Repo, head string, t Target) (Seeded, erro
 		return Seeded{}, err
 	default:
 		s.Former = tip
-		if kept, err := isAncestor(ctx, r, head, tip); err != nil {
+		if kept, err := r.IsAncestor(ctx, head, tip); err != nil {
 			return Seeded{}, err
 		} else if kept {
 			s.Action, s.Tip = Kept, tip
 			return s, nil
 		}
-		ahead, err := isAncestor(ctx, r, tip, head)
+		ahead, err := r.IsAncestor(ctx, tip, head)
 		if err != nil {
 			return Seeded{}, err
 		}

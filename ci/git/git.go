@@ -143,6 +143,15 @@ func (r *Repo) Do(ctx context.Context, c Command) ([]byte, error) {
 	return nil, &Error{Command: c.Args[0], Stdout: r.scrub(stdout.String()), Stderr: r.scrub(stderr.String()), Err: err}
 }
 
+// IsAncestor says whether a commit is in the history of another.
+func (r *Repo) IsAncestor(ctx context.Context, a, b string) (bool, error) {
+	_, err := r.Run(ctx, "merge-base", "--is-ancestor", a, b)
+	if Exit(err) == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Exit is the exit code of an error of Do, -1 for any other error.
 func Exit(err error) int {
 	var exit *exec.ExitError

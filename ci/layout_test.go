@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"cluster":   {"health", "kube", "manifests"},
 	"commit":    {"bump", "git", "imageref"},
 	"git":       {},
+	"github":    {"commit", "git"},
 	"gitserver": {"git"},
 	"health":    {},
 	"image":     {"imageref"},
@@ -34,15 +35,19 @@ var allowed = map[string][]string{
 	"source":    {"bump", "git", "imageref"},
 	"sync":      {"health", "imageref", "kube", "manifests"},
 	"workflows": {},
+
+	"github/githubtest":                {"git", "gitserver"},
+	"github/githubtest/cmd/fakegithub": {"github/githubtest", "gitserver"},
 }
 
 // heavy are libraries that these packages alone may link.
 var heavy = map[string][]string{
-	"helm.sh/helm":          {"chart"},
-	"k8s.io/":               {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},
-	"github.com/chromedp/":  {"proof"},
-	"sigs.k8s.io/cli-utils": {"health"},
-	"sigs.k8s.io/kind":      {"cluster"},
+	"helm.sh/helm":                {"chart"},
+	"k8s.io/":                     {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},
+	"github.com/chromedp/":        {"proof"},
+	"github.com/google/go-github": {"github"},
+	"sigs.k8s.io/cli-utils":       {"health"},
+	"sigs.k8s.io/kind":            {"cluster"},
 }
 
 func TestImportsRunOneWay(t *testing.T) {

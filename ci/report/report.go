@@ -27,6 +27,8 @@ type Outcome string
 const (
 	// Released: the image is published and the chart names it.
 	Released Outcome = "released"
+	// Proposed: the image is published, and a pull request waits that has the chart name it.
+	Proposed Outcome = "proposed"
 	// NothingToRelease: the chart named this image already; nothing was pushed or committed.
 	NothingToRelease Outcome = "nothing-to-release"
 	// PublishedNotCommitted: the image is published, but the remote did not take the commit.
@@ -44,7 +46,7 @@ type Facts struct {
 	Source *source.Facts `json:"source"`
 	// Image is the name that was published, and the output of gitops image inspect.
 	Image *Image `json:"image"`
-	// Commit is the output of gitops push or gitops commit.
+	// Commit is the output of gitops push, gitops github push or gitops commit.
 	Commit *commit.Pushed `json:"commit"`
 	// Proof is the proof.json of gitops prove.
 	Proof *Proof `json:"proof"`
@@ -105,6 +107,8 @@ type Commit struct {
 	Remote   string `json:"remote"`
 	Branch   string `json:"branch"`
 	Attempts int    `json:"attempts,omitempty"`
+	// PullRequest is where the commit waits.
+	PullRequest *commit.PullRequest `json:"pullRequest,omitempty"`
 }
 
 // Proof is what was shown of the commit in a cluster.
@@ -151,7 +155,7 @@ func New(f Facts, secrets ...string) (Document, error) {
 			edits = []bump.Edit{}
 		}
 		d.Chart = &Chart{Edits: edits, Version: c.Version}
-		d.Commit = &Commit{SHA: c.SHA, Parent: c.Parent, Remote: git.Redact(c.Remote), Branch: c.Branch, Attempts: c.Attempts}
+		d.Commit = &Commit{SHA: c.SHA, Parent: c.Parent, Remote: git.Redact(c.Remote), Branch: c.Branch, Attempts: c.Attempts, PullRequest: c.PullRequest}
 	}
 	if d.Timings == nil {
 		d.Timings = []Timing{}
@@ -170,6 +174,8 @@ func outcome(f Facts) Outcome {
 	switch {
 	case f.Commit != nil && f.Commit.Nothing:
 		return NothingToRelease
+	case f.Commit != nil && f.Commit.PullRequest != nil && published:
+		return Proposed
 	case f.Commit != nil && f.Commit.SHA != "" && published:
 		return Released
 	case published:
@@ -183,7 +189,7 @@ func (d Document) check() error {
 	published := d.Image != nil && d.Image.Digest != ""
 	committed := d.Commit != nil && d.Commit.SHA != ""
 	switch d.Outcome {
-	case Released:
+	case Released, Proposed:
 		if d.Source == nil || !published || !committed {
 			return fmt.Errorf("%w: a release wants source, image and commit", ErrFacts)
 		}
@@ -253,6 +259,8 @@ func (d Document) Markdown() []byte {
 		fmt.Fprintf(&b, "%s\n\n", text(d.Reason))
 	}
 	switch d.Outcome {
+	case Proposed:
+		b.WriteString("The image below is in the registry. The chart names it once the pull request is merged.\n\n")
 	case NothingToRelease:
 		b.WriteString("The chart names this image already. Nothing was pushed and nothing was committed.\n\n")
 	case PublishedNotCommitted:
@@ -306,6 +314,8 @@ func (d Document) title() string {
 	switch d.Outcome {
 	case Released:
 		return "Released" + name
+	case Proposed:
+		return "Proposed" + name
 	case NothingToRelease:
 		return "Nothing to release:" + cmp.Or(name, " the chart is up to date")
 	case PublishedNotCommitted:
@@ -348,7 +358,10 @@ func (d Document) facts() *table {
 			label = "Released by commit"
 		}
 		t.row(label, code(c.SHA))
-		if c.Parent != "" && d.Outcome == Released {
+		if c.PullRequest != nil {
+			t.row("Pull request", fmt.Sprintf("#%d, %s", c.PullRequest.Number, c.PullRequest.URL))
+		}
+		if c.Parent != "" && (d.Outcome == Released || d.Outcome == Proposed) {
 			t.row("Parent", code(c.Parent))
 		}
 		if c.Remote != "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/github/githubtest"
 	"github.com/backstage-gitops/backstage-gitops/ci/gitserver"
 )
 
@@ -48,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"remote":   serveRemote,
 			"registry": serveRegistry,
 			"checkout": makeCheckout,
+			"github":   serveGitHub,
 			"silent":   serveSilence,
 		},
 	})
@@ -69,6 +71,27 @@ func serveRemote(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(s.Close)
 	ts.Setenv(args[0], s.URL+"/a.git")
 	ts.Setenv(args[0]+"_DIR", root+"/a.git")
+}
+
+// serveGitHub is `github NAME TOKEN [PROTECTED]`: a GitHub with one empty repository, for the token of a workflow, and
+// maybe a protected branch; $NAME is the repository's URL, $NAME_DIR its folder.
+func serveGitHub(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: github NAME TOKEN [PROTECTED]")
+	}
+	c := githubtest.Config{
+		Root: ts.MkAbs("." + args[0]), Repositories: []string{"acme/portal"}, AutoMerge: true,
+		Tokens: []githubtest.Token{{Value: args[1], Login: "github-actions[bot]", Bot: true, Permissions: map[string]string{"contents": "write", "pull_requests": "write"}}},
+	}
+	if len(args) == 3 {
+		c.Protected = map[string]string{args[2]: "Changes must be made through a pull request."}
+	}
+	h, err := githubtest.New(context.Background(), c)
+	ts.Check(err)
+	s := httptest.NewServer(h)
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL+"/acme/portal.git")
+	ts.Setenv(args[0]+"_DIR", h.Dir("acme/portal"))
 }
 
 // serveRegistry is `registry NAME`: a registry with the image app:1; $NAME is its address, $NAME_DIGEST the image's digest.

@@ -19,11 +19,12 @@ func newReport() *cobra.Command {
 		Short: "Write a release's report from what its steps printed.",
 		Long: `Write a release's report as JSON and Markdown from what its steps printed: an object with
 "source" (the output of gitops source), "image" (name, tag, and the output of gitops image inspect),
-"commit" (the output of gitops push), "reason" and "timings" ([{"step", "seconds"}]), each left out
+"commit" (the output of gitops push or gitops github push), "reason" and "timings" ([{"step", "seconds"}]), each left out
 where the step did not run. The outcome is released, nothing-to-release, published-not-committed
-or failed; it follows from the facts unless "outcome" says it.
+or failed; it follows from the facts unless "outcome" says it. A commit that waits in a pull request
+is proposed.
 
-The values of ` + tokenVariable + ` and ` + passwordVariable + ` are taken out of every text.`,
+The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariable + ` are taken out of every text.`,
 		Example: `  gitops report --facts facts.json --json report.json --markdown report.md`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,7 +36,7 @@ The values of ` + tokenVariable + ` and ` + passwordVariable + ` are taken out o
 			if err := json.Unmarshal(in, &f); err != nil {
 				return fmt.Errorf("%w: %w", report.ErrFacts, err)
 			}
-			d, err := report.New(f, os.Getenv(tokenVariable), os.Getenv(passwordVariable))
+			d, err := report.New(f, secrets()...)
 			if err != nil {
 				return err
 			}
@@ -57,6 +58,11 @@ The values of ` + tokenVariable + ` and ` + passwordVariable + ` are taken out o
 	cmd.Flags().StringVar(&jsonFile, "json", "", "write the report here as JSON as well")
 	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the report here as Markdown")
 	return cmd
+}
+
+// secrets are what no text may show.
+func secrets() []string {
+	return []string{os.Getenv(tokenVariable), os.Getenv(passwordVariable), os.Getenv(keyVariable)}
 }
 
 func readInput(stdin io.Reader, file string) ([]byte, error) {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/github"
+	"github.com/backstage-gitops/backstage-gitops/ci/report"
+)
+
+// keyVariable is the environment variable that holds a GitHub App's private key.
+const keyVariable = "GITOPS_APP_KEY"
+
+func newGitHub() *cobra.Command {
+	return group("github", "Release through GitHub's API.", newGitHubPush())
+}
+
+func newGitHubPush() *cobra.Command {
+	var (
+		repo, facts string
+		pull        bool
+		rel         commit.Release
+		t           github.Target
+		wait        time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "push",
+		Short: "Have GitHub commit a release on top of a branch, or open a pull request.",
+		Long: `Have GitHub commit a release on top of a branch, as push does, through its API: GitHub then signs
+the commit of an App or of a workflow's own token. The commit has another name than the one that
+propose or commit makes, and the same tree ("tree") on the same parent; --candidate is compared so.
+
+With --pull-request the commit goes to a branch of its own instead, and a pull request is opened, or
+the one that is open for that branch is updated. So it does where the branch is protected, and says
+so as "fallback".
+
+The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
+of a GitHub App from ` + keyVariable + `. It wants the permissions "contents: write" and, for a pull
+request, "pull requests: write". GitHub's rate limits are waited for until --timeout.`,
+		Example: `  gitops github push --repo . --remote https://github.com/owner/repository.git --tag 1.4.0 --digest sha256:…
+  gitops github push --pull-request --label release --auto-merge squash --remote https://github.example.com/owner/repository.git --tag 1.4.0 --digest sha256:…`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			defer cancel()
+			if pull {
+				t.Mode = github.ModePullRequest
+			}
+			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+			if facts != "" {
+				in, err := readInput(cmd.InOrStdin(), facts)
+				if err != nil {
+					return fmt.Errorf("read the facts: %w", err)
+				}
+				t.Pull.Body = func(c commit.Pushed) (string, error) { return proposed(in, c) }
+			}
+			pushed, err := github.Push(ctx, repo, rel, t)
+			if err != nil {
+				return err
+			}
+			if !pushed.Nothing {
+				slog.Info("pushed", "commit", pushed.SHA, "mode", pushed.Mode, "remote", t.Remote, "attempts", pushed.Attempts, "requests", pushed.Requests)
+			}
+			sayNothing(pushed.Commit)
+			return printJSON(cmd.OutOrStdout(), pushed)
+		},
+	}
+	releaseFlags(cmd, &repo, &rel)
+	f := cmd.Flags()
+	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	f.Int64Var(&t.App.ID, "app-id", 0, "the GitHub App to sign in as, with the key of "+keyVariable)
+	f.Int64Var(&t.App.Installation, "installation-id", 0, "the App's installation")
+	f.IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	f.StringVar(&t.Candidate, "candidate", "", "push the tree of this commit, made by gitops commit, and no other")
+	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
+	f.StringVar(&t.Pull.Head, "head", "", "the pull request's branch (default gitops/CHART/BRANCH)")
+	f.StringVar(&t.Pull.Title, "title", "", "the pull request's title (default the commit's first line)")
+	f.StringVar(&facts, "facts", "", "the facts of gitops report, whose Markdown is the pull request's text")
+	f.StringArrayVar(&t.Pull.Labels, "label", nil, "a label of the pull request, repeatable")
+	f.StringVar(&t.Pull.Merge, "auto-merge", "", "have the pull request merged as soon as it may: merge, squash or rebase")
+	required(cmd, "remote", "branch", "tag", "digest")
+	return cmd
+}
+
+// proposed is the report of a release whose commit waits in a pull request.
+func proposed(facts []byte, c commit.Pushed) (string, error) {
+	var f report.Facts
+	if err := json.Unmarshal(facts, &f); err != nil {
+		return "", fmt.Errorf("%w: %w", report.ErrFacts, err)
+	}
+	f.Commit, f.Outcome = &c, report.Proposed
+	d, err := report.New(f, secrets()...)
+	return string(d.Markdown()), err
+}

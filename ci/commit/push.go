@@ -291,7 +291,7 @@ func scratch(ctx context.Context, from *git.Repo, remote, branch string, c git.C
 
 // sleep waits a time that grows with the attempts and is partly random, so that those who collided do not meet again.
 func sleep(ctx context.Context, attempt int) error {
-	most := min(100*time.Millisecond<<min(attempt, 10), 5*time.Second)
+	most := min(100*time.Millisecond<<min(attempt, 10), 10*time.Second)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

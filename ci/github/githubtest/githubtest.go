@@ -116,19 +116,19 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s.mux.HandleFunc("POST /api/v3/app/installations/{id}/access_tokens", s.installation)
 	s.mux.HandleFunc("POST /api/graphql", s.graphQL)
 	for pattern, e := range map[string]endpoint{
-		"GET " + repo: {"metadata=read", s.repository},
-		"GET " + repo + "/git/ref/heads/{ref...}":    {"contents=read", s.reference},
-		"GET " + repo + "/git/commits/{sha}":         {"contents=read", s.getCommit},
-		"POST " + repo + "/git/blobs":                {"contents=write", s.blob},
-		"POST " + repo + "/git/trees":                {"contents=write", s.tree},
-		"POST " + repo + "/git/commits":              {"contents=write", s.commit},
-		"POST " + repo + "/git/refs":                 {"contents=write", s.createRef},
-		"PATCH " + repo + "/git/refs/heads/{ref...}": {"contents=write", s.updateRef},
-		"GET " + repo + "/pulls":                     {"pull_requests=read", s.listPulls},
-		"POST " + repo + "/pulls":                    {"pull_requests=write", s.createPull},
-		"PATCH " + repo + "/pulls/{number}":          {"pull_requests=write", s.updatePull},
-		"PUT " + repo + "/pulls/{number}/merge":      {"contents=write", s.mergePull},
-		"POST " + repo + "/issues/{number}/labels":   {"pull_requests=write", s.addLabels},
+		"GET " + repo: {"metadata=read", s.repository, true},
+		"GET " + repo + "/git/ref/heads/{ref...}":    {"contents=read", s.reference, true},
+		"GET " + repo + "/git/commits/{sha}":         {"contents=read", s.getCommit, true},
+		"POST " + repo + "/git/blobs":                {"contents=write", s.blob, true},
+		"POST " + repo + "/git/trees":                {"contents=write", s.tree, true},
+		"POST " + repo + "/git/commits":              {"contents=write", s.commit, true},
+		"POST " + repo + "/git/refs":                 {"contents=write", s.createRef, false},
+		"PATCH " + repo + "/git/refs/heads/{ref...}": {"contents=write", s.updateRef, false},
+		"GET " + repo + "/pulls":                     {"pull_requests=read", s.listPulls, false},
+		"POST " + repo + "/pulls":                    {"pull_requests=write", s.createPull, false},
+		"PATCH " + repo + "/pulls/{number}":          {"pull_requests=write", s.updatePull, false},
+		"PUT " + repo + "/pulls/{number}/merge":      {"contents=write", s.mergePull, false},
+		"POST " + repo + "/issues/{number}/labels":   {"pull_requests=write", s.addLabels, false},
 	} {
 		s.mux.Handle(pattern, s.api(e))
 	}
@@ -204,6 +204,8 @@ type call struct {
 type endpoint struct {
 	wants string
 	serve func(*call) (int, any, error)
+	// free says that it needs no lock: objects are only ever added.
+	free bool
 }
 
 // refusal is an error with the status that GitHub answers.
@@ -246,9 +248,13 @@ func (s *Server) api(e endpoint) http.Handler {
 			fail(w, http.StatusForbidden, "Resource not accessible by "+map[bool]string{true: "integration", false: "personal access token"}[token.Bot])
 			return
 		}
-		s.mu.Lock()
+		if !e.free {
+			s.mu.Lock()
+		}
 		code, body, err := e.serve(c)
-		s.mu.Unlock()
+		if !e.free {
+			s.mu.Unlock()
+		}
 		var no refusal
 		switch {
 		case errors.As(err, &no):

@@ -85,6 +85,12 @@ func CheckTag(s string) error {
 	return fmt.Errorf("%w %q: a tag is up to 128 letters, digits, '_', '.' and '-', and starts with none of the last two", ErrTag, s)
 }
 
+var moving = regexp.MustCompile(`\A(latest|main|[0-9]+(\.[0-9]+)?|pr-[0-9]+)\z`)
+
+// Moves says whether a tag names a line of images and not one of them: latest, main, 1, 1.2 and pr-7 go to the next
+// image, while any other tag, 1.2.3 or sha-0123456789ab, is that of one image for good.
+func Moves(tag string) bool { return moving.MatchString(tag) }
+
 // CheckDigest refuses what is not a sha256 digest.
 func CheckDigest(s string) error {
 	d, err := digest.Parse(s)

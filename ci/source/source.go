@@ -50,6 +50,9 @@ type Options struct {
 	Tag string
 	// Branch is the name to use in a derived tag where HEAD is detached.
 	Branch string
+	// PullRequest is the number of the pull request that HEAD is of, where its image is to be tagged with that; 0 for
+	// none.
+	PullRequest int
 }
 
 // Facts are what a checkout says about a release of its HEAD.
@@ -72,8 +75,10 @@ type Facts struct {
 	Inputs []string `json:"inputs"`
 	// Tag is the image's tag.
 	Tag string `json:"tag"`
-	// TagFrom says what the tag comes from: given, version, branch or commit.
+	// TagFrom says what the tag comes from: given, pull-request, version, branch or commit.
 	TagFrom TagOrigin `json:"tagFrom"`
+	// Tags are all tags of the image. The first is Tag, which the chart gets.
+	Tags []string `json:"tags"`
 	// Version is what people read: the version tag without its v, or else the tag.
 	Version string `json:"version"`
 	// Chart is what HEAD's chart names now.
@@ -89,10 +94,11 @@ type TagOrigin string
 
 // The origins of a tag, the first that applies is taken.
 const (
-	FromOption  TagOrigin = "given"
-	FromVersion TagOrigin = "version"
-	FromBranch  TagOrigin = "branch"
-	FromCommit  TagOrigin = "commit"
+	FromOption      TagOrigin = "given"
+	FromPullRequest TagOrigin = "pull-request"
+	FromVersion     TagOrigin = "version"
+	FromBranch      TagOrigin = "branch"
+	FromCommit      TagOrigin = "commit"
 )
 
 // appFiles are what makes a folder a Backstage app of the layout that the image is built from.
@@ -104,6 +110,9 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 		if err := imageref.CheckTag(o.Tag); err != nil {
 			return Facts{}, err
 		}
+	}
+	if o.PullRequest < 0 {
+		return Facts{}, fmt.Errorf("the pull request %d has no such number", o.PullRequest)
 	}
 	var err error
 	if o.App, err = clean(o.App); err != nil {
@@ -162,7 +171,16 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 	if err != nil {
 		return Facts{}, err
 	}
-	f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, cmp.Or(branch, o.Branch), f.InputsRevision)
+	branch = cmp.Or(branch, o.Branch)
+	if f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, branch, f.InputsRevision); o.PullRequest > 0 && f.TagFrom != FromOption {
+		f.Tag, f.TagFrom = "pr-"+strconv.Itoa(o.PullRequest), FromPullRequest
+		f.Version = f.Tag
+	}
+	all, err := app.Run(ctx, "tag", "--list")
+	if err != nil {
+		return Facts{}, err
+	}
+	f.Tags = Tags(f.Tag, f.Version, f.TagFrom, branch, f.InputsRevision, versions(all))
 	// No origin is an answer too.
 	if remote, err := r.Run(ctx, "config", "--get", "remote.origin.url"); err == nil {
 		f.Remote = git.Redact(remote)
@@ -186,12 +204,53 @@ func DeriveTag(given string, tags []string, branch, revision string) (tag, versi
 	if highest != nil {
 		return ociTag(highest), highest.String(), FromVersion
 	}
-	short := revision[:min(12, len(revision))]
-	if tag = imageref.Tag(branch + "-" + short); branch != "" && imageref.Tag(branch) != "" {
+	if tag = imageref.Tag(branch + "-" + short(revision)); branch != "" && imageref.Tag(branch) != "" {
 		return tag, tag, FromBranch
 	}
-	return "sha-" + short, "sha-" + short, FromCommit
+	return shaTag(revision), shaTag(revision), FromCommit
 }
+
+// mainBranch is the branch whose images have its name for a tag.
+const mainBranch = "main"
+
+// Tags are all tags of an image, its own first: of a version also the lines that it is the newest of (1.2, 1, latest), of
+// main also sha-<commit> and main. A pre-release and whatever was given has no other. The versions are all that there
+// are: a fix of an old line must not become the latest.
+func Tags(tag, version string, from TagOrigin, branch, revision string, versions []string) []string {
+	tags := []string{tag}
+	switch from {
+	case FromVersion:
+		v, err := semver.StrictNewVersion(version)
+		if err != nil || v.Prerelease() != "" {
+			break
+		}
+		for _, line := range []struct {
+			tag  string
+			same func(*semver.Version) bool
+		}{
+			{fmt.Sprintf("%d.%d", v.Major(), v.Minor()), func(o *semver.Version) bool { return o.Major() == v.Major() && o.Minor() == v.Minor() }},
+			{strconv.FormatUint(v.Major(), 10), func(o *semver.Version) bool { return o.Major() == v.Major() }},
+			{"latest", func(*semver.Version) bool { return true }},
+		} {
+			newer := slices.ContainsFunc(versions, func(t string) bool {
+				o, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
+				return err == nil && o.Prerelease() == "" && line.same(o) && o.GreaterThan(v)
+			})
+			if !newer {
+				tags = append(tags, line.tag)
+			}
+		}
+	case FromBranch:
+		if branch == mainBranch {
+			tags = append(tags, shaTag(revision), mainBranch)
+		}
+	}
+	return tags
+}
+
+func shaTag(revision string) string { return "sha-" + short(revision) }
+
+func short(revision string) string { return revision[:min(12, len(revision))] }
 
 // ociTag writes a version as a tag, which cannot hold the + of build metadata; Helm writes _ there as well.
 func ociTag(v *semver.Version) string { return strings.ReplaceAll(v.String(), "+", "_") }

@@ -229,6 +229,45 @@ func TestDeriveTag(t *testing.T) {
 	}
 }
 
+func TestTags(t *testing.T) {
+	t.Parallel()
+	const revision = "0123456789abcdef0123456789abcdef01234567"
+	for name, c := range map[string]struct {
+		given, branch string
+		tags, all     []string
+		want          string
+	}{
+		"version":                     {branch: "main", tags: []string{"v1.2.3"}, want: "1.2.3 1.2 1 latest"},
+		"version on another branch":   {branch: "x", tags: []string{"v1.2.3"}, want: "1.2.3 1.2 1 latest"},
+		"version on a detached HEAD":  {tags: []string{"v1.2.3"}, want: "1.2.3 1.2 1 latest"},
+		"pre-release":                 {branch: "main", tags: []string{"v1.2.3-rc.1"}, want: "1.2.3-rc.1"},
+		"build metadata":              {branch: "main", tags: []string{"v1.2.3+a.b"}, want: "1.2.3_a.b 1.2 1 latest"},
+		"first version":               {branch: "main", tags: []string{"v0.1.0"}, want: "0.1.0 0.1 0 latest"},
+		"fix of an old major version": {branch: "main", tags: []string{"v1.2.3"}, all: []string{"v2.0.0", "v1.1.9"}, want: "1.2.3 1.2 1"},
+		"fix of an old minor version": {branch: "main", tags: []string{"v1.2.3"}, all: []string{"v1.3.0"}, want: "1.2.3 1.2"},
+		"re-release of an old patch":  {branch: "main", tags: []string{"v1.2.3"}, all: []string{"v1.2.4"}, want: "1.2.3"},
+		"newer pre-release":           {branch: "main", tags: []string{"v1.2.3"}, all: []string{"v2.0.0-rc.1"}, want: "1.2.3 1.2 1 latest"},
+		"main":                        {branch: "main", want: "main-0123456789ab sha-0123456789ab main"},
+		"another branch":              {branch: "feature/x", want: "feature-x-0123456789ab"},
+		"no branch":                   {want: "sha-0123456789ab"},
+		"given":                       {given: "1.2.3", branch: "main", tags: []string{"v1.2.3"}, want: "1.2.3"},
+	} {
+		tag, version, from := source.DeriveTag(c.given, c.tags, c.branch, revision)
+		tags := source.Tags(tag, version, from, c.branch, revision, append(c.all, c.tags...))
+		if got := strings.Join(tags, " "); got != c.want {
+			t.Errorf("%s: %s; want %s", name, got, c.want)
+		}
+		for i, tag := range tags {
+			if err := imageref.CheckTag(tag); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if line := i > 0 && !strings.HasPrefix(tag, "sha-"); imageref.Moves(tag) != line {
+				t.Errorf("%s: the tag %s moves: %t; want %t", name, tag, !line, line)
+			}
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	without := func(name string) func(r *repo) {

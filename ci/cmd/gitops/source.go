@@ -18,7 +18,9 @@ func newSource() *cobra.Command {
 changed the image's inputs, and the tag.
 
 The tag is --tag, or a version tag of Git on the inputs (v1.2.3 gives 1.2.3), or the branch and
-the commit of the inputs (main-0123456789ab).
+the commit of the inputs (main-0123456789ab), or pr-7 with --pull-request 7. "tags" are all that the
+image is to have, that one first: a version, but no pre-release, also has 1.2, 1 and latest unless a
+newer one of that line is tagged, and an image of main has sha-0123456789ab and main.
 
 Refused are a folder that is no checkout, one without a commit, uncommitted changes, a folder
 without a Backstage app, a chart that cannot be bumped, and an invalid tag.`,
@@ -40,5 +42,6 @@ without a Backstage app, a chart that cannot be bumped, and an invalid tag.`,
 	cmd.Flags().StringArrayVar(&o.Inputs, "input", nil, "a path the image is built from, repeatable (default the app)")
 	cmd.Flags().StringVar(&o.Tag, "tag", "", "the image's tag (default derived)")
 	cmd.Flags().StringVar(&o.Branch, "branch", "", "the branch to name in a derived tag where HEAD is detached, as on CI")
+	cmd.Flags().IntVar(&o.PullRequest, "pull-request", 0, "tag the image of a pull request with its number")
 	return cmd
 }

@@ -29,6 +29,8 @@ var (
 	ErrNotFound = errors.New("the registry has no such image")
 	// ErrUnauthorized says that the registry wants another credential.
 	ErrUnauthorized = errors.New("the registry wants another credential")
+	// ErrLimited says that the registry limits the rate of requests.
+	ErrLimited = errors.New("the registry limits the rate of requests")
 	// ErrUnreachable says that the registry did not answer, or not to the end.
 	ErrUnreachable = errors.New("the registry does not answer")
 )
@@ -256,6 +258,8 @@ func registryError(ref string, err error) error {
 			return fmt.Errorf("%s: %w", ref, ErrNotFound)
 		case code == http.StatusUnauthorized, code == http.StatusForbidden:
 			return fmt.Errorf("%s: %w: it answers %d", ref, ErrUnauthorized, code)
+		case code == http.StatusTooManyRequests:
+			return fmt.Errorf("%s: %w; wait, or sign in as an account with a higher limit", ref, ErrLimited)
 		case code >= http.StatusInternalServerError:
 			return fmt.Errorf("%s: %w: it answers %d", ref, ErrUnreachable, code)
 		}

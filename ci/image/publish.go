@@ -2,53 +2,185 @@ package image
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
 )
 
 // ErrArchive says that a file is not the archive of one image.
 var ErrArchive = errors.New("not an OCI archive of one image")
 
-// Publish pushes the image in an OCI archive (an OCI image layout in a tar file) under a tag and returns its digest.
+// ErrTaken says that a tag is another image already.
+var ErrTaken = errors.New("the tag is that of another image already")
+
+// Publication says how to publish an image.
+type Publication struct {
+	// Created is the time of the image and of its history.
+	Created time.Time
+	// AlsoTags are more tags to give it.
+	AlsoTags []string
+	// Retag lets any tag be taken from another image; otherwise only those that move, see imageref.Moves.
+	Retag bool
+	// Pause is that before the first retry of a request that a registry limits or fails at; it doubles, five times. 0
+	// means a second.
+	Pause time.Duration
+}
+
+// Published is an image in its registry.
+type Published struct {
+	Ref    string `json:"ref"`
+	Digest string `json:"digest"`
+	// Tags are all tags asked for, that of Ref first.
+	Tags []Tag `json:"tags"`
+}
+
+// Tag is a tag of a published image.
+type Tag struct {
+	Tag string `json:"tag"`
+	// Former is the digest that it was taken from.
+	Former string `json:"former,omitempty"`
+	// Kept says that it was this image's before.
+	Kept bool `json:"kept,omitempty"`
+}
+
+// Publish pushes the image in an OCI archive (an OCI image layout in a tar file) under its tags. What the registry holds
+// of it is not uploaded again, so a push that was interrupted goes on. Nothing is pushed where a tag is taken.
 //
 // Builders stamp an image with the time at which they made it. Here the image and its history get the time created
 // instead, so that the same files and configuration are the same digest wherever and whenever they were built.
-func Publish(ctx context.Context, archive, ref string, created time.Time, o Options) (digest string, err error) {
+func Publish(ctx context.Context, archive, ref string, p Publication, o Options) (result Published, err error) {
 	parsed, err := parse(ref, o)
 	if err != nil {
-		return "", err
+		return Published{}, err
+	}
+	tags, err := p.tags(parsed)
+	if err != nil {
+		return Published{}, err
 	}
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
-		return "", err
+		return Published{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	img, err := readArchive(archive, dir)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", archive, err)
+		return Published{}, fmt.Errorf("%s: %w", archive, err)
 	}
-	if img, err = stamp(img, created); err != nil {
-		return "", fmt.Errorf("%s: %w", archive, err)
+	if img, err = stamp(img, p.Created); err != nil {
+		return Published{}, fmt.Errorf("%s: %w", archive, err)
 	}
 	hash, err := img.Digest()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", archive, err)
+		return Published{}, fmt.Errorf("%s: %w", archive, err)
 	}
-	if err := remote.Write(parsed, img, o.remote(ctx)...); err != nil {
-		return "", registryError(ref, err)
+	result = Published{Ref: ref, Digest: hash.String()}
+	options := append(o.remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
+	for _, tag := range tags {
+		t, err := p.look(tag, hash, options)
+		if err != nil {
+			return Published{}, err
+		}
+		result.Tags = append(result.Tags, t)
 	}
-	return hash.String(), nil
+	uploaded := slices.ContainsFunc(result.Tags, func(t Tag) bool { return t.Kept })
+	for i, tag := range tags {
+		if result.Tags[i].Kept {
+			continue
+		}
+		if uploaded {
+			err = remote.Tag(tag, img, options...)
+		} else {
+			err = remote.Write(tag, img, options...)
+		}
+		if err != nil {
+			return Published{}, pushError(tag.String(), err)
+		}
+		uploaded = true
+	}
+	return result, nil
+}
+
+// tags are the references to give the image; one by digest has no tag.
+func (p Publication) tags(ref name.Reference) ([]name.Tag, error) {
+	first, ok := ref.(name.Tag)
+	if !ok {
+		return nil, fmt.Errorf("%w %q: give it a tag to publish under", imageref.ErrReference, ref)
+	}
+	tags := []name.Tag{first}
+	for _, t := range p.AlsoTags {
+		if err := imageref.CheckTag(t); err != nil {
+			return nil, err
+		}
+		if tag := first.Context().Tag(t); !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// look finds out what a tag is now, and refuses one that may not become the image.
+func (p Publication) look(tag name.Tag, hash v1.Hash, options []remote.Option) (Tag, error) {
+	now, err := remote.Head(tag, options...)
+	var answer *transport.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &answer) && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
+		// A registry may not let anybody look at a repository that is yet to be made; the push will tell.
+		return Tag{Tag: tag.TagStr()}, nil
+	default:
+		return Tag{}, pushError(tag.String(), err)
+	}
+	switch {
+	case now.Digest == hash:
+		return Tag{Tag: tag.TagStr(), Kept: true}, nil
+	case !p.Retag && !imageref.Moves(tag.TagStr()):
+		return Tag{}, fmt.Errorf("%s: %w, %s, and would become %s; nothing was pushed: publish under another tag, or with --retag", tag, ErrTaken, now.Digest, hash)
+	}
+	return Tag{Tag: tag.TagStr(), Former: now.Digest.String()}, nil
+}
+
+// pushError says in one sentence why a registry did not take an image, and what to do.
+func pushError(ref string, err error) error {
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return registryError(ref, err)
+	}
+	said := ""
+	if len(answer.Errors) > 0 && answer.Errors[0].Message != "" {
+		said = ": " + strings.Join(strings.Fields(answer.Errors[0].Message), " ")
+	}
+	what, do := error(nil), ""
+	switch code := answer.StatusCode; code {
+	case http.StatusUnauthorized:
+		what, do = ErrUnauthorized, "sign in with --username and an access token that may write"
+	case http.StatusForbidden:
+		what, do = ErrUnauthorized, "the account or its access token may not write there; give it the permission to, or another name to the image"
+	case http.StatusNotFound:
+		what, do = ErrNotFound, "check the name, and make the repository first where the registry does not by itself"
+	case http.StatusTooManyRequests:
+		what, do = ErrLimited, "wait, or sign in as an account with a higher limit, and publish again: it goes on from here"
+	default:
+		return registryError(ref, err)
+	}
+	return fmt.Errorf("%s: %w: %s (it answers %d%s)", ref, what, do, answer.StatusCode, said)
 }
 
 // readArchive unpacks the archive into dir; its layers are read from there.

@@ -24,26 +24,26 @@ func newImage() *cobra.Command {
 	return group("image", "Publish images, copy them, and look at published ones.", newImagePublish(), newImageCopy(), newImageInspect(), newImageCheck())
 }
 
-// published is the result of gitops image publish.
-type published struct {
-	Ref    string `json:"ref"`
-	Digest string `json:"digest"`
-}
-
 func newImagePublish() *cobra.Command {
 	var (
 		o       image.Options
+		p       image.Publication
 		archive string
 		created string
 	)
 	cmd := &cobra.Command{
 		Use:   "publish REF",
-		Short: "Push an image from an OCI archive under a tag.",
-		Long: `Push an image from an OCI archive under a tag and print its digest. The image and its history are
+		Short: "Push an image from an OCI archive under its tags.",
+		Long: `Push an image from an OCI archive under its tags and print its digest. The image and its history are
 stamped with --created instead of the time of the build, so the same files make the same digest.
+
+A tag that is another image already is refused, and then nothing is pushed. Tags that move are taken:
+latest, main, 1, 1.2, pr-7; with --retag any. A registry that fails or limits requests is asked again a few
+times; a push that was interrupted goes on from what the registry holds.
+
 With --username the password is read from ` + passwordVariable + `; otherwise the docker CLI's own
 sign-in is used.`,
-		Example: `  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive image.tar --created 2026-11-23T12:00:00Z`,
+		Example: `  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive image.tar --created 2026-11-23T12:00:00Z --also-tag 1.4 --also-tag latest`,
 		Args:    oneArg("image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := time.Parse(time.RFC3339, created)
@@ -51,15 +51,18 @@ sign-in is used.`,
 				return fmt.Errorf("--created %q: not a time in RFC 3339, such as 2026-11-23T12:00:00Z", created)
 			}
 			o.Password = os.Getenv(passwordVariable)
-			digest, err := image.Publish(cmd.Context(), archive, args[0], at, o)
+			p.Created = at
+			published, err := image.Publish(cmd.Context(), archive, args[0], p, o)
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), published{Ref: args[0], Digest: digest})
+			return printJSON(cmd.OutOrStdout(), published)
 		},
 	}
 	cmd.Flags().StringVar(&archive, "archive", "", "the OCI archive, a tar file")
 	cmd.Flags().StringVar(&created, "created", "", "the image's time, RFC 3339")
+	cmd.Flags().StringArrayVar(&p.AlsoTags, "also-tag", nil, "another tag for the same image, repeatable")
+	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
 	for _, name := range []string{"archive", "created"} {

@@ -33,11 +33,17 @@ DST, the docker CLI's own sign-in is used.`,
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), published{Ref: ref, Digest: digest})
+			return printJSON(cmd.OutOrStdout(), copied{Ref: ref, Digest: digest})
 		},
 	}
 	cmd.Flags().BoolVar(&from.PlainHTTP, "from-plain-http", false, "talk http to SRC's registry")
 	cmd.Flags().BoolVar(&to.PlainHTTP, "to-plain-http", false, "talk http to DST's registry")
 	cmd.Flags().StringVar(&from.Username, "username", "", "the user name at SRC's registry")
 	return cmd
+}
+
+// copied is the result of gitops image copy.
+type copied struct {
+	Ref    string `json:"ref"`
+	Digest string `json:"digest"`
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"log"
@@ -13,6 +15,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -50,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"registry": serveRegistry,
 			"checkout": makeCheckout,
 			"github":   serveGitHub,
+			"archive":  writeArchive,
 			"silent":   serveSilence,
 		},
 	})
@@ -111,6 +116,25 @@ func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], host)
 	ts.Setenv(args[0]+"_DIGEST", digest.String())
+}
+
+// writeArchive is `archive FILE`: an OCI archive of an image like no other.
+func writeArchive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: archive FILE")
+	}
+	img, err := random.Image(1000, 2)
+	ts.Check(err)
+	file := ts.MkAbs(args[0])
+	dir := file + ".layout"
+	index, err := layout.Write(dir, empty.Index)
+	ts.Check(err)
+	ts.Check(index.AppendImage(img))
+	out, err := os.Create(file)
+	ts.Check(err)
+	w := tar.NewWriter(out)
+	ts.Check(w.AddFS(os.DirFS(dir)))
+	ts.Check(errors.Join(w.Close(), out.Close()))
 }
 
 // makeCheckout is `checkout DIR`: a checkout with a Backstage app and its chart in one commit.

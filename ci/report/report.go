@@ -255,6 +255,11 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 func (d Document) Markdown() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## %s\n\n", d.title())
+	for _, s := range d.Timings {
+		if s.Failed {
+			fmt.Fprintf(&b, "**%s** failed after %s.\n\n", text(s.Step), duration(seconds(s.Seconds)))
+		}
+	}
 	if d.Reason != "" {
 		fmt.Fprintf(&b, "%s\n\n", text(d.Reason))
 	}

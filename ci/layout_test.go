@@ -18,6 +18,7 @@ const module = "github.com/backstage-gitops/backstage-gitops/ci/"
 // allowed are the imports within ci, as in the table of README.md. Programs and tests may import anything but
 // programs.
 var allowed = map[string][]string{
+	"actions":   {"report"},
 	"bump":      {"imageref"},
 	"chart":     {},
 	"cluster":   {"health", "kube", "manifests"},

@@ -38,7 +38,7 @@ const (
 )
 
 var (
-	raced     = regexp.MustCompile(`(?i)not a fast[ -]forward|reference update failed|reference already exists|pull request already exists|cannot lock ref|expected .* but is at`)
+	raced     = regexp.MustCompile(`(?i)not a fast[ -]forward|reference update failed|reference (already exists|does not exist)|pull request already exists|cannot lock ref|expected .* but is at`)
 	protected = regexp.MustCompile(`(?i)protected branch|rule violations?|through a pull request|required status check|approving review|not authorized to push|merge queue|verified signatures`)
 	forbidden = regexp.MustCompile(`(?i)access restrictions|forbids access|SAML|IP allow list|suspended|third-party application`)
 	workflows = regexp.MustCompile(`(?i)GitHub Actions is not permitted to create`)

@@ -3,11 +3,9 @@ package github
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"unicode/utf8"
 
 	"github.com/google/go-github/v62/github"
 
@@ -148,13 +146,8 @@ func (p *pusher) tree(ctx context.Context, c commit.Proposal) error {
 	}
 	var entries []*github.TreeEntry
 	for _, f := range c.Files {
-		e := &github.TreeEntry{Path: &f.Path, Mode: &f.Mode, Type: github.String("blob")}
-		if utf8.Valid(f.Text) {
-			e.Content = github.String(string(f.Text)) // the blob is made along with the tree, in one request
-		} else if e.SHA, err = p.blob(ctx, f.Text); err != nil {
-			return err
-		}
-		entries = append(entries, e)
+		// The blob is made along with the tree, in one request; a bump refuses what is not UTF-8.
+		entries = append(entries, &github.TreeEntry{Path: &f.Path, Mode: &f.Mode, Type: github.String("blob"), Content: github.String(string(f.Text))})
 	}
 	tree, _, err := p.Git.CreateTree(ctx, p.owner, p.repo, base, entries)
 	if err != nil {
@@ -164,16 +157,6 @@ func (p *pusher) tree(ctx context.Context, c commit.Proposal) error {
 		return fmt.Errorf("%w, %.12s, than the %.12s of the commit %.12s made here; nothing was pushed", ErrTree, tree.GetSHA(), c.Tree, c.SHA)
 	}
 	return nil
-}
-
-func (p *pusher) blob(ctx context.Context, text []byte) (*string, error) {
-	blob, _, err := p.Git.CreateBlob(ctx, p.owner, p.repo, &github.Blob{
-		Content: github.String(base64.StdEncoding.EncodeToString(text)), Encoding: github.String("base64"),
-	})
-	if err != nil {
-		return nil, p.explain(ctx, contents, err)
-	}
-	return blob.SHA, nil
 }
 
 // commit has GitHub make a commit of the proposal's tree. Without an author of ours: GitHub signs a commit only where

@@ -61,6 +61,28 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// TestPushKeepsBytes: what JSON or a text field could change on the way arrives as it is, mode and neighbours too.
+func TestPushKeepsBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	odd := strings.ReplaceAll(values, "\n", "\r\n") + "a: \"<&>\" # \U0001f680 \\u0041\t"
+	w.save("odd", map[string]string{"charts/backstage/values.yaml": odd, "charts/backstage/values.yaml.bak": "x", "größe": "1"})
+	w.git("update-index", "--chmod=+x", "charts/backstage/values.yaml")
+	w.git("-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "mode")
+	w.git("push", "-q", w.bare.Dir(), "HEAD:main")
+	p := w.pushed(1)
+	got, err := w.bare.Do(t.Context(), git.Command{Args: []string{"cat-file", "blob", "main:charts/backstage/values.yaml"}})
+	if want := strings.NewReplacer(`"latest"`, `"t1"`, `""`, `"`+digest(1)+`"`).Replace(odd); err != nil || string(got) != want {
+		t.Errorf("values, %v:\n%q\nwant\n%q", err, got, want)
+	}
+	if got := w.there("diff", "--raw", "--abbrev=1", "--no-renames", "main^", "main"); strings.Count(got, "\n") != 1 || !strings.Contains(got, ":100755 100755") {
+		t.Errorf("it changes\n%s", got)
+	}
+	if got := w.there("rev-parse", "main^{tree}"); got != p.Tree {
+		t.Errorf("the tree is %s; want %s", got, p.Tree)
+	}
+}
+
 // TestPushOntoAnother: a branch that has moved costs a fetch, and no more requests than are allowed.
 func TestPushOntoAnother(t *testing.T) {
 	t.Parallel()

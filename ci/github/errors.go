@@ -41,6 +41,7 @@ var (
 	raced     = regexp.MustCompile(`(?i)not a fast[ -]forward|reference update failed|reference (already exists|does not exist)|pull request already exists|cannot lock ref|expected .* but is at`)
 	protected = regexp.MustCompile(`(?i)protected branch|rule violations?|through a pull request|required status check|approving review|not authorized to push|merge queue|verified signatures`)
 	forbidden = regexp.MustCompile(`(?i)access restrictions|forbids access|SAML|IP allow list|suspended|third-party application`)
+	archived  = regexp.MustCompile(`(?i)was archived`)
 	workflows = regexp.MustCompile(`(?i)GitHub Actions is not permitted to create`)
 )
 
@@ -71,6 +72,8 @@ func (c *client) explain(ctx context.Context, wanted string, err error) error {
 		return fmt.Errorf("%s: %w: allow it in the settings under Actions, General, Workflow permissions (GitHub: %s)", c.name(), ErrPermission, said)
 	case code == http.StatusForbidden && (forbidden.MatchString(said) || answer.Response.Header.Get("X-GitHub-SSO") != ""):
 		return fmt.Errorf("%s: %w; an owner approves it in the organisation's settings (GitHub: %s)", c.name(), ErrForbidden, said)
+	case archived.MatchString(said):
+		return fmt.Errorf("%s: %w: unarchive the repository, or release elsewhere (GitHub: %s)", c.name(), git.ErrRefused, said)
 	case wanted != "" && (code == http.StatusForbidden || code == http.StatusNotFound):
 		return fmt.Errorf("%s: %w: %s (GitHub: %d %s)", c.name(), ErrPermission, missing(answer.Response.Header, wanted), code, said)
 	case code == http.StatusNotFound:
@@ -83,11 +86,12 @@ func (c *client) explain(ctx context.Context, wanted string, err error) error {
 
 // missing names the permission that a call wants, as the answer has it or else as we know it.
 func missing(h http.Header, wanted string) string {
-	if scopes, classic := h["X-Oauth-Scopes"]; classic {
-		return fmt.Sprintf("the token has the scopes %q and wants %q, which holds %q; make one with it", strings.Join(scopes, ", "), "repo", wanted)
+	scopes, accepted := h.Get("X-OAuth-Scopes"), h.Get("X-Accepted-GitHub-Permissions")
+	if _, classic := h["X-Oauth-Scopes"]; scopes != "" || classic && accepted == "" {
+		return fmt.Sprintf("the token has the scopes %q and wants %q, which holds %q; make one with it", scopes, "repo", wanted)
 	}
 	// Alternatives stand behind a semicolon: "contents=write; contents=write,workflows=write".
-	if first, _, _ := strings.Cut(h.Get("X-Accepted-GitHub-Permissions"), ";"); first != "" {
+	if first, _, _ := strings.Cut(accepted, ";"); first != "" {
 		wanted = strings.NewReplacer("=", ": ", "_", " ", ",", ", ").Replace(strings.TrimSpace(first))
 	}
 	return fmt.Sprintf("grant it %q, in a workflow under permissions", wanted)

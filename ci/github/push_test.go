@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -235,6 +236,19 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestLastOfTheLimit: the last request that a limit allows is no reason to stop; GitHub says when the next may come.
+func TestLastOfTheLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.Intercept(func(out http.ResponseWriter, r *http.Request) bool {
+		out.Header().Set("X-RateLimit-Limit", "5000")
+		out.Header().Set("X-RateLimit-Remaining", "0")
+		out.Header().Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10))
+		return false
+	})
+	w.pushed(1)
+}
+
 func key(t *testing.T) (*rsa.PrivateKey, string) {
 	t.Helper()
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -329,6 +343,7 @@ func TestRefused(t *testing.T) {
 		"a merge that is none":                 {target: func(t *github.Target) { t.Pull.Merge = "force" }, text: `"force" is none of`},
 		"an organisation that restricts apps":  {intercept: said(403, "Although you appear to have the correct authorization credentials, the `acme` organization has enabled OAuth App access restrictions"), want: github.ErrForbidden, text: "an owner approves it"},
 		"an organisation that forbids a token": {intercept: said(403, "`acme` forbids access via a personal access token (classic)."), want: github.ErrForbidden},
+		"a repository that is archived":        {intercept: said(403, "Repository was archived so is read-only."), want: git.ErrRefused, text: "unarchive the repository"},
 		"a server that fails":                  {intercept: said(503, "Service unavailable"), want: git.ErrUnreachable, text: "503"},
 		"an answer that nobody knows":          {intercept: said(418, "I'm a teapot"), text: "acme/portal: GitHub refuses (418): I'm a teapot"},
 	} {

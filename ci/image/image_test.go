@@ -229,6 +229,7 @@ func TestRefused(t *testing.T) {
 		"no such image":       {ref: host + "/app:2", want: image.ErrNotFound},
 		"sign-in is wanted":   {ref: answers(http.StatusUnauthorized) + "/app:1", want: image.ErrUnauthorized},
 		"another is wanted":   {ref: answers(http.StatusForbidden) + "/app:1", options: image.Options{Username: "u", Password: "canary"}, want: image.ErrUnauthorized},
+		"a limit is reached":  {ref: answers(http.StatusTooManyRequests) + "/app:1", want: image.ErrLimited},
 		"nobody listens":      {ref: "127.0.0.1:1/app:1", want: image.ErrUnreachable},
 		"unknown host":        {ref: "nowhere.invalid/app:1", want: image.ErrUnreachable},
 		"the registry breaks": {ref: answers(http.StatusNotImplemented) + "/app:1", want: image.ErrUnreachable},

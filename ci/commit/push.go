@@ -61,7 +61,7 @@ type Pushed struct {
 	Remote   string `json:"remote"`
 	Branch   string `json:"branch"`
 	Attempts int    `json:"attempts"`
-	// PullRequest is where the commit waits for the branch, nil where it is in it.
+	// PullRequest is where the commit waits for the branch, nil where it was pushed there.
 	PullRequest *PullRequest `json:"pullRequest,omitempty"`
 }
 
@@ -69,6 +69,8 @@ type Pushed struct {
 type PullRequest struct {
 	Number int    `json:"number"`
 	URL    string `json:"url"`
+	// Merged says that the branch has the commit already.
+	Merged bool `json:"merged,omitempty"`
 }
 
 const (

@@ -73,9 +73,9 @@ func (p *pusher) propose(ctx context.Context, c commit.Proposal) (string, error)
 		}
 	}
 	if p.pull.Merge != "" {
-		return sha, there(pr, p.merge(ctx, pr, sha))
+		sha, p.out.PullRequest.Merged, err = p.merge(ctx, pr, sha)
 	}
-	return sha, nil
+	return sha, there(pr, err)
 }
 
 // there says that there is a pull request, though not all was done.
@@ -195,27 +195,33 @@ func quoted(s string) string {
 	return "`" + strings.NewReplacer("`", "'", "|", `\|`, "\n", " ").Replace(s) + "`"
 }
 
-// merge has GitHub merge the pull request once it may, or now where nothing is left to wait for.
-func (p *pusher) merge(ctx context.Context, pr *github.PullRequest, sha string) error {
-	err := p.graphQL(ctx, `mutation($id: ID!, $method: PullRequestMergeMethod!, $head: GitObjectID!) {
+// merge has GitHub merge the pull request once it may, or now where nothing is left to wait for; then the commit is
+// another one.
+func (p *pusher) merge(ctx context.Context, pr *github.PullRequest, sha string) (commit string, merged bool, err error) {
+	err = p.graphQL(ctx, `mutation($id: ID!, $method: PullRequestMergeMethod!, $head: GitObjectID!) {
   enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $method, expectedHeadOid: $head}) { clientMutationId }
 }`, map[string]any{"id": pr.GetNodeID(), "method": strings.ToUpper(p.pull.Merge), "head": sha})
 	var answer *github.ErrorResponse
 	switch {
 	case err == nil:
-		return nil
+		return sha, false, nil
 	case errors.As(err, &answer):
-		return p.explain(ctx, pullRequests, err)
+		return sha, false, p.explain(ctx, pullRequests, err)
 	case strings.Contains(err.Error(), "clean status"):
-		_, _, err := p.PullRequests.Merge(ctx, p.owner, p.repo, pr.GetNumber(), "", &github.PullRequestOptions{SHA: sha, MergeMethod: p.pull.Merge})
-		if errors.As(err, &answer) && answer.Response.StatusCode == http.StatusMethodNotAllowed {
-			return fmt.Errorf("GitHub does not merge it: %s", message(answer))
+		done, _, err := p.PullRequests.Merge(ctx, p.owner, p.repo, pr.GetNumber(), "", &github.PullRequestOptions{SHA: sha, MergeMethod: p.pull.Merge})
+		switch {
+		case err == nil:
+			return done.GetSHA(), true, nil
+		case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusMethodNotAllowed:
+			return sha, false, fmt.Errorf("GitHub does not merge it: %s", message(answer))
 		}
-		return p.explain(ctx, contents, err)
+		return sha, false, p.explain(ctx, contents, err)
 	case strings.Contains(err.Error(), "not accessible"):
-		return fmt.Errorf("%w: grant it %q to merge (GitHub: %w)", ErrPermission, pullRequests, err)
+		err = fmt.Errorf("%w: grant it %q to merge (GitHub: %w)", ErrPermission, pullRequests, err)
 	case strings.Contains(err.Error(), "not allowed"):
-		return fmt.Errorf("GitHub does not merge it by itself; allow auto-merge in the repository's settings, or leave it out (GitHub: %w)", err)
+		err = fmt.Errorf("GitHub does not merge it by itself; allow auto-merge in the repository's settings, or leave it out (GitHub: %w)", err)
+	default:
+		err = fmt.Errorf("GitHub does not merge it by itself: %w", p.unanswered(err))
 	}
-	return fmt.Errorf("GitHub does not merge it by itself: %w", p.unanswered(err))
+	return sha, false, err
 }

@@ -101,15 +101,15 @@ func TestPullRequestMerged(t *testing.T) {
 			w := asking(t, func(g *githubtest.Config) { g.AutoMerge = true })
 			w.target.Pull.Merge = method
 			first := w.pushed(1)
-			if got := w.there("rev-parse", "main^{tree}"); got != first.Tree {
-				t.Errorf("main holds the tree %s; want %s", got, first.Tree)
+			if got := w.there("rev-parse", "main", "main^{tree}"); got != first.SHA+"\n"+first.Tree || !first.PullRequest.Merged {
+				t.Errorf("%+v; main and its tree are\n%s", first, got)
 			}
 			if again := w.pushed(1); !again.Nothing || again.PullRequest != nil {
 				t.Errorf("again: %+v", again)
 			}
 			w.target.Pull.Merge = ""
 			second := w.pushed(2)
-			if second.PullRequest.Number != 2 || second.Parent != w.there("rev-parse", "main") {
+			if second.PullRequest.Number != 2 || second.PullRequest.Merged || second.Parent != w.there("rev-parse", "main") {
 				t.Errorf("%+v", second)
 			}
 			w.sound()

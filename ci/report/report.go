@@ -174,7 +174,7 @@ func outcome(f Facts) Outcome {
 	switch {
 	case f.Commit != nil && f.Commit.Nothing:
 		return NothingToRelease
-	case f.Commit != nil && f.Commit.PullRequest != nil && published:
+	case f.Commit != nil && f.Commit.PullRequest != nil && !f.Commit.PullRequest.Merged && published:
 		return Proposed
 	case f.Commit != nil && f.Commit.SHA != "" && published:
 		return Released

@@ -78,6 +78,16 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 }
 
+// TestMerged: a commit whose pull request is merged waits for nothing.
+func TestMerged(t *testing.T) {
+	t.Parallel()
+	f := facts(t, "testdata/proposed.facts.json")
+	f.Commit.PullRequest.Merged = true
+	if d, err := report.New(f); err != nil || d.Outcome != report.Released || d.Commit.PullRequest.Number != 7 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // TestRefused: a report cannot claim what its facts do not show.
 func TestRefused(t *testing.T) {
 	t.Parallel()

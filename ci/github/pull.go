@@ -73,7 +73,7 @@ func (p *pusher) propose(ctx context.Context, c commit.Proposal) (string, error)
 		}
 	}
 	if p.pull.Merge != "" {
-		sha, p.out.PullRequest.Merged, err = p.merge(ctx, pr, sha)
+		sha, p.out.PullRequest.Merged, err = p.merge(ctx, c.Release, pr, sha)
 	}
 	return sha, there(pr, err)
 }
@@ -196,11 +196,19 @@ func quoted(s string) string {
 }
 
 // merge has GitHub merge the pull request once it may, or now where nothing is left to wait for; then the commit is
-// another one.
-func (p *pusher) merge(ctx context.Context, pr *github.PullRequest, sha string) (commit string, merged bool, err error) {
-	err = p.graphQL(ctx, `mutation($id: ID!, $method: PullRequestMergeMethod!, $head: GitObjectID!) {
-  enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $method, expectedHeadOid: $head}) { clientMutationId }
-}`, map[string]any{"id": pr.GetNodeID(), "method": strings.ToUpper(p.pull.Merge), "head": sha})
+// another one. A squashed commit gets the message that a push would have: without its trailers nobody knows it for a
+// release.
+func (p *pusher) merge(ctx context.Context, rel commit.Release, pr *github.PullRequest, sha string) (made string, merged bool, err error) {
+	variables := map[string]any{"id": pr.GetNodeID(), "method": strings.ToUpper(p.pull.Merge), "head": sha}
+	options := &github.PullRequestOptions{SHA: sha, MergeMethod: p.pull.Merge}
+	trailers := ""
+	if p.pull.Merge == "squash" {
+		options.CommitTitle, trailers = rel.Title()+commit.SkipCI, rel.Trailers()
+		variables["title"], variables["body"] = options.CommitTitle, trailers
+	}
+	err = p.graphQL(ctx, `mutation($id: ID!, $method: PullRequestMergeMethod!, $head: GitObjectID!, $title: String, $body: String) {
+  enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $method, expectedHeadOid: $head, commitHeadline: $title, commitBody: $body}) { clientMutationId }
+}`, variables)
 	var answer *github.ErrorResponse
 	switch {
 	case err == nil:
@@ -208,7 +216,7 @@ func (p *pusher) merge(ctx context.Context, pr *github.PullRequest, sha string) 
 	case errors.As(err, &answer):
 		return sha, false, p.explain(ctx, pullRequests, err)
 	case strings.Contains(err.Error(), "clean status"):
-		done, _, err := p.PullRequests.Merge(ctx, p.owner, p.repo, pr.GetNumber(), "", &github.PullRequestOptions{SHA: sha, MergeMethod: p.pull.Merge})
+		done, _, err := p.PullRequests.Merge(ctx, p.owner, p.repo, pr.GetNumber(), trailers, options)
 		switch {
 		case err == nil:
 			return done.GetSHA(), true, nil

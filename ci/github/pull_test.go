@@ -104,6 +104,9 @@ func TestPullRequestMerged(t *testing.T) {
 			if got := w.there("rev-parse", "main", "main^{tree}"); got != first.SHA+"\n"+first.Tree || !first.PullRequest.Merged {
 				t.Errorf("%+v; main and its tree are\n%s", first, got)
 			}
+			if got := w.there("log", "--format=%(trailers:key=Source-Revision,valueonly)", "main"); !strings.Contains(got, first.Source) {
+				t.Errorf("nobody knows the release in main for one:\n%s", got)
+			}
 			if again := w.pushed(1); !again.Nothing || again.PullRequest != nil {
 				t.Errorf("again: %+v", again)
 			}
@@ -124,7 +127,7 @@ func TestAutoMerge(t *testing.T) {
 	})
 	w.target.Pull.Merge = "squash"
 	w.pushed(1)
-	if p := w.server.Pulls(name)[0]; p.AutoMerge != "SQUASH" || p.State != "open" {
+	if p := w.server.Pulls(name)[0]; p.AutoMerge != "SQUASH" || p.State != "open" || !strings.Contains(p.MergeBody, "Source-Revision: ") {
 		t.Errorf("%+v", p)
 	}
 

@@ -66,13 +66,14 @@ type App struct {
 
 // Pull is a pull request.
 type Pull struct {
-	Number           int
-	State            string
-	Title, Body      string
-	Head, Base       string
-	Labels           []string
-	AutoMerge        string
-	Login, MergedSHA string
+	Number      int
+	State       string
+	Title, Body string
+	Head, Base  string
+	Labels      []string
+	// AutoMerge is how it is to be merged by itself, and MergeBody the message then.
+	AutoMerge, MergeBody string
+	Login, MergedSHA     string
 }
 
 // Request is a request that the server got, git's own included.

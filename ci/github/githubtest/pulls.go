@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -104,8 +105,10 @@ func (s *Server) mergePull(c *call) (int, any, error) {
 		return 0, nil, err
 	}
 	var in struct {
-		SHA    string
-		Method string `json:"merge_method"`
+		SHA     string
+		Method  string `json:"merge_method"`
+		Title   string `json:"commit_title"`
+		Message string `json:"commit_message"`
 	}
 	if err := c.decode(&in); err != nil {
 		return 0, nil, err
@@ -129,7 +132,7 @@ func (s *Server) mergePull(c *call) (int, any, error) {
 	if in.Method == "squash" {
 		tips = tips[:1]
 	}
-	message := fmt.Sprintf("%s (#%d)\n", p.Title, p.Number)
+	message := cmp.Or(in.Title, fmt.Sprintf("%s (#%d)", p.Title, p.Number)) + "\n\n" + in.Message
 	if p.MergedSHA, err = c.make(message, tree, c.login(), "noreply@github.com", tips...); err != nil {
 		return 0, nil, err
 	}
@@ -149,7 +152,7 @@ func (s *Server) graphQL(w http.ResponseWriter, r *http.Request) {
 	}
 	var in struct {
 		Query     string
-		Variables struct{ ID, Method, Head string }
+		Variables struct{ ID, Method, Head, Body string }
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || !strings.Contains(in.Query, "enablePullRequestAutoMerge(") {
 		fail(w, http.StatusBadRequest, "Problems parsing JSON")
@@ -175,7 +178,7 @@ func (s *Server) graphQL(w http.ResponseWriter, r *http.Request) {
 	case !guarded:
 		wrong("Pull request Pull request is in clean status")
 	default:
-		p.AutoMerge = in.Variables.Method
+		p.AutoMerge, p.MergeBody = in.Variables.Method, in.Variables.Body
 		answer(w, http.StatusOK, map[string]any{"data": map[string]any{"enablePullRequestAutoMerge": map[string]any{"clientMutationId": nil}}})
 	}
 }

@@ -78,7 +78,8 @@ func (s *Session) concurrentPush(ctx context.Context) (shown string, err error) 
 	if err != nil {
 		return "", err
 	}
-	pushed, err := somebody(ctx, filepath.Join(dir, "somebody"), target)
+	somebody := git.Open(filepath.Join(dir, "somebody"))
+	pushed, err := pushOwn(ctx, somebody, target)
 	if err != nil {
 		return "", err
 	}
@@ -88,7 +89,7 @@ func (s *Session) concurrentPush(ctx context.Context) (shown string, err error) 
 	}
 
 	// What is proven is on top of the remote's tip: the session's branch follows.
-	if _, err := s.repository.repo.Run(ctx, "push", "--quiet", "--force", s.Git, pushed+":refs/heads/"+s.Branch); err != nil {
+	if _, err := somebody.Run(ctx, "push", "--quiet", "--force", s.Git, pushed+":refs/heads/"+s.Branch); err != nil {
 		return "", err
 	}
 	second, err := s.propose(ctx, release, target, digest)
@@ -122,10 +123,9 @@ func (s *Session) propose(ctx context.Context, release commit.Release, target co
 	return proposed.SHA, err
 }
 
-// somebody pushes a commit of their own and gives it.
-func somebody(ctx context.Context, dir string, target commit.Target) (string, error) {
-	repo := git.Open(dir)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// pushOwn clones a target, pushes a commit that has nothing to do with a release, and gives it.
+func pushOwn(ctx context.Context, repo *git.Repo, target commit.Target) (string, error) {
+	if err := os.Mkdir(repo.Dir(), 0o755); err != nil {
 		return "", err
 	}
 	for _, args := range [][]string{

@@ -7,6 +7,8 @@ func TestLastWords(t *testing.T) {
 	for want, log := range map[string][]string{
 		"": {"", " "},
 		`; its log ends with "Error: unknown database client \"x\""`: {"starts", `Error: unknown database client "x"`, ""},
+		`; its log ends with "unknown database client"`:              {`{"level":"error","message":"unknown database client"}`, `{"level":"info","message":"stops"}`},
+		`; its log ends with "bye"`:                                  {"hello", "bye"},
 	} {
 		if got := lastWords(log); got != want {
 			t.Errorf("%q ends with %q, want %q", log, got, want)

@@ -361,12 +361,26 @@ func (l *loop) log(ctx context.Context, f *Failure) {
 	f.Message += lastWords(f.Log)
 }
 
-// lastWords is how a log ends, as a part of a sentence.
+// lastWords is what a log says last of an error, or at all, as a part of a sentence.
 func lastWords(log []string) string {
+	last := ""
 	for _, line := range slices.Backward(log) {
-		if line = strings.TrimSpace(line); line != "" {
-			return "; its log ends with " + strconv.Quote(line[:min(300, len(line))])
+		line = strings.TrimSpace(line)
+		last = cmp.Or(last, line)
+		if complaint.MatchString(line) {
+			last = line
+			break
 		}
 	}
-	return ""
+	if last == "" {
+		return ""
+	}
+	var entry struct{ Message string }
+	if json.Unmarshal([]byte(last), &entry) == nil {
+		last = cmp.Or(entry.Message, last)
+	}
+	return "; its log ends with " + strconv.Quote(last[:min(300, len(last))])
 }
+
+// complaint is a line of a log that tells of an error.
+var complaint = regexp.MustCompile(`(?i)\b(error|fatal|panic|exception)\b`)

@@ -62,11 +62,11 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 	once := m.committed()
 	again := *once
 	again.Salt = time.Now().Format(time.RFC3339Nano)
-	first, err := once.Publish(ctx, "", "", "", nil)
+	first, err := once.Publish(ctx, "", "", false, "", nil)
 	if err != nil {
 		return err
 	}
-	second, err := again.Publish(ctx, "", "", "", nil)
+	second, err := again.Publish(ctx, "", "", true, "", nil)
 	if err != nil {
 		return err
 	}

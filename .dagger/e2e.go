@@ -256,7 +256,7 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 	}
 	var published struct{ Digest string }
 	if err := run(ctx, box.WithMountedFile("/image.tar", v.archive()), &published, "image", "publish",
-		v.sessionImage(v.source.Tag), "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http"); err != nil {
+		v.sessionImage(v.source.Tag), "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http", "--retag"); err != nil {
 		return nil, err
 	}
 	if published.Digest != v.digest {

@@ -21,6 +21,11 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	tag string,
 
+	// Let the tag name this image though it names another one in the registry.
+	//
+	// +optional
+	retag bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -31,7 +36,7 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	r := m.releaser(target{image: image, tag: tag, branch: "main", username: username, password: password})
+	r := m.releaser(target{image: image, tag: tag, branch: "main", retag: retag, username: username, password: password})
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},

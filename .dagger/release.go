@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,17 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +default="main"
 	branch string,
 
+	// How the commit gets to the remote: git pushes it; github has GitHub make and
+	// sign it, through its API; pull-request has it wait in a pull request there.
+	//
+	// +default="git"
+	commitBy string,
+
+	// Let the tag name this image though it names another one in the registry.
+	//
+	// +optional
+	retag bool,
+
 	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
 	//
 	// +default=true
@@ -85,7 +97,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	released, err := m.Released(ctx, image, tag, remote, branch, verify, username, password, token)
+	released, err := m.Released(ctx, image, tag, remote, branch, commitBy, retag, verify, username, password, token)
 	if err != nil {
 		return "", err
 	}
@@ -122,6 +134,17 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +default="main"
 	branch string,
 
+	// How the commit gets to the remote: git pushes it; github has GitHub make and
+	// sign it, through its API; pull-request has it wait in a pull request there.
+	//
+	// +default="git"
+	commitBy string,
+
+	// Let the tag name this image though it names another one in the registry.
+	//
+	// +optional
+	retag bool,
+
 	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
 	//
 	// +default=true
@@ -143,7 +166,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	token *dagger.Secret,
 ) (*Release, error) {
 	r := m.releaser(target{
-		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token,
+		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy, retag: retag,
+		username: username, password: password, token: token,
 	})
 	v := r.verifier(kubernetesVersion, 0)
 	v.off = !verify
@@ -173,7 +197,17 @@ func (m *BackstageGitops) Released(ctx context.Context,
 // remote that there is nothing to commit.
 type target struct {
 	image, tag, remote, branch, username string
+	commitBy                             string
+	retag                                bool
 	password, token                      *dagger.Secret
+}
+
+// pushes are the helper program's commands that bring a commit to a remote, by
+// their names in --commit-by.
+var pushes = map[string][]string{
+	"git":          {"push"},
+	"github":       {"github", "push"},
+	"pull-request": {"github", "push", "--pull-request"},
 }
 
 // releaser carries a release from step to step.
@@ -294,6 +328,9 @@ func (r *releaser) read(ctx context.Context) error {
 	if (r.target.username == "") != (r.target.password == nil) {
 		return errors.New("--username and --password go together: give both, or neither")
 	}
+	if r.target.commitBy = cmp.Or(r.target.commitBy, "git"); pushes[r.target.commitBy] == nil {
+		return fmt.Errorf("--commit-by is %q: it can be git, github or pull-request", r.target.commitBy)
+	}
 	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
 	if err != nil {
 		return err
@@ -364,6 +401,12 @@ func (r *releaser) publish(ctx context.Context) error {
 		return nil
 	}
 	address, args := r.name()+":"+r.source.Tag, r.access()
+	for _, tag := range r.source.Tags[1:] {
+		args = append(args, "--also-tag", tag)
+	}
+	if r.target.retag {
+		args = append(args, "--retag")
+	}
 	var published struct{ Digest string }
 	if err := run(ctx, r.box.WithMountedFile("/image.tar", r.archive()), &published,
 		append([]string{"image", "publish", r.reachable(address), "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...); err != nil {
@@ -406,8 +449,8 @@ func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, err
 
 func (r *releaser) push(ctx context.Context) error {
 	var result json.RawMessage
-	if err := run(ctx, r.box, &result, "push", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate); err != nil {
+	if err := run(ctx, r.box, &result, append(slices.Clone(pushes[r.target.commitBy]), "--remote", r.target.remote, "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate)...); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
 	}
 	r.facts["commit"] = result

@@ -113,6 +113,8 @@ type sourceInfo struct {
 	InputsTime     string `json:"inputsTime"`
 	InputsEpoch    int    `json:"inputsEpoch"`
 	Tag            string `json:"tag"`
+	// Tags are all tags of the image, Tag the first.
+	Tags []string `json:"tags"`
 	// Repository is the image's name in the chart.
 	Repository repository `json:"repository"`
 

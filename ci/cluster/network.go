@@ -42,11 +42,17 @@ func raise(ctx context.Context, all []nodes.Node, image, pods, services string) 
 			session = append(session, network.String())
 		}
 	}
+	var script strings.Builder
+	for _, rule := range fenceRules(own, ipv4(session)) {
+		script.WriteString("iptables -w " + strings.Join(rule, " "))
+		if slices.Contains(rule, "recent") {
+			script.WriteString(" || :") // not every kernel has these lists
+		}
+		script.WriteByte('\n')
+	}
 	for _, n := range all {
-		for _, rule := range fenceRules(own, ipv4(session)) {
-			if err := filter(ctx, n, rule...); err != nil && !slices.Contains(rule, "recent") {
-				return err
-			}
+		if err := n.CommandContext(ctx, "sh", "-euc", script.String()).Run(); err != nil {
+			return fmt.Errorf("packet filter of node %s: %w", n, explain(err))
 		}
 	}
 	_, err = inDaemonsNetwork(ctx, image, nameRules)

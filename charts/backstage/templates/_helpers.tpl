@@ -21,22 +21,50 @@
 {{- printf "%s-%s" (include "backstage.fullname" (index . 0) | trunc (int (sub 62 (len $suffix))) | trimSuffix "-") $suffix }}
 {{- end }}
 
+{{/* The portal's pods. Services and the Deployment select by these, so they never change. */}}
 {{- define "backstage.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "backstage.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* Pods beside the portal's, which its Services must not select: "backstage.partLabels" (list . "database"). */}}
+{{- define "backstage.partLabels" -}}
+{{- $part := index . 1 -}}
+app.kubernetes.io/name: {{ printf "%s-%s" (include "backstage.name" (index . 0) | trunc (int (sub 62 (len $part)))) $part | quote }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
+{{- end }}
+
 {{/*
-An image tag may be twice as long as a label value, and may begin or end with what a label value may not.
+Labels of every object. An image tag may be twice as long as a label value, and may begin or end with what a label
+value may not.
 */}}
 {{- define "backstage.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." | quote }}
-{{ include "backstage.selectorLabels" . }}
 {{- with .Values.image.tag | toString | trunc 63 | trimAll "-_." }}
 app.kubernetes.io/version: {{ . | quote }}
 {{- end }}
 app.kubernetes.io/part-of: backstage-gitops
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end }}
+
+{{/*
+The metadata of an object: "backstage.metadata" (dict "root" . "name" "…" "part" "database" "labels" dict "annotations"
+dict), of which all but root may be left out. The chart's own win over those of the values.
+*/}}
+{{- define "backstage.metadata" -}}
+{{- $labels := merge (include "backstage.labels" .root | fromYaml) (default dict .labels) .root.Values.commonLabels }}
+{{- with .part }}
+{{- $labels = include "backstage.partLabels" (list $.root .) | fromYaml | mergeOverwrite $labels }}
+{{- else }}
+{{- $labels = include "backstage.selectorLabels" .root | fromYaml | mergeOverwrite $labels }}
+{{- end -}}
+name: {{ default (include "backstage.fullname" .root) .name | quote }}
+labels:
+  {{- toYaml $labels | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "backstage.serviceAccountName" -}}
@@ -47,11 +75,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 {{- end }}
 
+{{/* An image's name, "backstage.image" .Values.image. */}}
 {{- define "backstage.image" -}}
-{{- with .Values.image.digest }}
-{{- printf "%s@%s" $.Values.image.repository . }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
 {{- else }}
-{{- printf "%s:%s" .Values.image.repository (toString .Values.image.tag) }}
+{{- printf "%s:%s" .repository (toString .tag) }}
 {{- end }}
 {{- end }}
 
@@ -64,12 +93,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
 {{/*
-app-config.yaml as mounted: the values as they are, and leave for the app to call the API from its address. The image
-gives that leave to http://localhost:8000 only. A browser that comes by plain http must not be told to take https for
-everything else, which Backstage's default policy does.
+app-config.yaml as mounted: the database, the values as they are, and leave for the app to call the API from its
+address. The image gives that leave to http://localhost:8000 only. A browser that comes by plain http must not be told
+to take https for everything else, which Backstage's default policy does.
 */}}
 {{- define "backstage.appConfig" -}}
 {{- $config := deepCopy .Values.appConfig }}
+{{- with include "backstage.databaseConfig" . | fromYaml }}
+{{- $config = mergeOverwrite (dict "backend" (dict "database" .)) $config }}
+{{- end }}
 {{- $baseUrl := dig "app" "baseUrl" "http://localhost:8000" $config }}
 {{- if and (ne (trimSuffix "/" $baseUrl) "http://localhost:8000") (not (dig "backend" "cors" "" $config)) }}
 {{- $origin := regexFind "^https?://[^/]+" $baseUrl | default $baseUrl }}
@@ -97,36 +129,84 @@ and the app gets its part when the frontend container starts.
 {{- toJson $config | sha256sum }}
 {{- end }}
 
-{{/* What a schema cannot say, or cannot say in a sentence. */}}
-{{- define "backstage.validate" -}}
-{{- range $name := list "backend" "frontend" }}
-{{- if not (include "backstage.servicePort" (list $ $name)) }}
-{{- fail (printf "service.ports has no port named %q: keep both names, backend and frontend, and change their numbers only" $name) }}
+{{/* The environment of one of the two containers, as a list: "backstage.env" (dict "root" . "role" "backend"). */}}
+{{- define "backstage.env" -}}
+{{- $root := .root }}
+{{- $values := .root.Values }}
+{{- $env := $values.env }}
+{{- with $values.logLevel }}
+{{- $env = append $env (dict "name" "LOG_LEVEL" "value" .) }}
+{{- end }}
+{{- if eq .role "backend" }}
+{{- with $values.githubToken }}
+{{- if .existingSecret }}
+{{- $env = append $env (dict "name" "GITHUB_TOKEN" "valueFrom" (dict "secretKeyRef" (dict "name" .existingSecret "key" .key))) }}
 {{- end }}
 {{- end }}
-{{- $baseUrl := dig "app" "baseUrl" "" .Values.appConfig }}
-{{- range .Values.env }}
-{{- if eq .name "GITHUB_TOKEN" }}
-{{- fail "env sets GITHUB_TOKEN: put the token into a Secret and name that in githubToken.existingSecret" }}
-{{- end }}
-{{- if and (eq .name "BACKSTAGE_BASE_URL") .value $baseUrl (not (contains "${" $baseUrl)) (ne (trimSuffix "/" .value) (trimSuffix "/" $baseUrl)) }}
-{{- fail (printf "env BACKSTAGE_BASE_URL is %q and appConfig.app.baseUrl is %q: they are one address, set both to it" .value $baseUrl) }}
+{{- with $values.database }}
+{{- if ne .type "memory" }}
+{{- range $name, $key := dict "POSTGRES_USER" .userKey "POSTGRES_PASSWORD" .passwordKey }}
+{{- $env = append $env (dict "name" $name "valueFrom" (dict "secretKeyRef" (dict "name" $values.database.existingSecret "key" $key))) }}
 {{- end }}
 {{- end }}
-{{- if and .Values.rbac.create (not .Values.serviceAccount.automountServiceAccountToken) }}
-{{- fail "rbac.create gives rights that no pod could use: set serviceAccount.automountServiceAccountToken to true as well" }}
 {{- end }}
-{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
-{{- fail "ingress.enabled needs at least one name in ingress.hosts" }}
+{{- $env = concat $env (include "backstage.telemetryEnv" $root | fromYamlArray) $values.extraEnv }}
+{{- end }}
+{{- toYaml $env }}
+{{- end }}
+
+{{/* OpenTelemetry's own names, so that an image which knows OpenTelemetry knows them. */}}
+{{- define "backstage.telemetryEnv" -}}
+{{- if or .Values.metrics.enabled .Values.tracing.enabled }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: OTEL_SERVICE_NAME
+  value: {{ include "backstage.fullname" . | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME)" .Release.Namespace | quote }}
+# The names of HTTP metrics that do not change any more.
+- name: OTEL_SEMCONV_STABILITY_OPT_IN
+  value: http
+- name: OTEL_LOGS_EXPORTER
+  value: none
+- name: OTEL_METRICS_EXPORTER
+  value: {{ ternary "prometheus" "none" .Values.metrics.enabled }}
+{{- if .Values.metrics.enabled }}
+- name: OTEL_EXPORTER_PROMETHEUS_HOST
+  value: 0.0.0.0
+- name: OTEL_EXPORTER_PROMETHEUS_PORT
+  value: {{ .Values.metrics.port | toString | quote }}
+{{- end }}
+- name: OTEL_TRACES_EXPORTER
+  value: {{ ternary "otlp" "none" .Values.tracing.enabled }}
+{{- if .Values.tracing.enabled }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: http/protobuf
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.tracing.endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .Values.tracing.ratio | toString | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Extra containers, hardened like the chart's own where they say nothing else: "backstage.hardened" (list . list). */}}
+{{- define "backstage.hardened" -}}
+{{- range index . 1 }}
+- {{ merge (deepCopy .) (dict "securityContext" (deepCopy (index $ 0).Values.securityContext)) | toYaml | indent 2 | trim }}
 {{- end }}
 {{- end }}
 
 {{/* One of the two containers: "backstage.container" (dict "root" . "role" "backend" "port" 4001). */}}
 {{- define "backstage.container" -}}
-{{- $root := .root }}
+{{- $backend := eq .role "backend" }}
 {{- $values := .root.Values }}
 name: {{ .role }}
-image: {{ include "backstage.image" $root | quote }}
+image: {{ include "backstage.image" $values.image | quote }}
 {{- with $values.image.pullPolicy }}
 imagePullPolicy: {{ . | quote }}
 {{- end }}
@@ -138,24 +218,29 @@ args:
   - /app/app-config.production.yaml
   - --config
   - /etc/backstage/app-config.yaml
-{{- $token := and (eq .role "backend") $values.githubToken.existingSecret }}
-{{- if or $values.env $token }}
+  {{- range $i, $extra := $values.extraAppConfig }}
+  {{- if or $backend $extra.configMap }}
+  - --config
+  - {{ printf "/etc/backstage-extra/%d/%s" $i $extra.file | quote }}
+  {{- end }}
+  {{- end }}
+{{- with include "backstage.env" . | fromYamlArray }}
 env:
-  {{- with $values.env }}
   {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- if $token }}
-  - name: GITHUB_TOKEN
-    valueFrom:
-      secretKeyRef:
-        name: {{ $values.githubToken.existingSecret | quote }}
-        key: {{ $values.githubToken.key | quote }}
-  {{- end }}
+{{- end }}
+{{- if and $backend $values.extraEnvFrom }}
+envFrom:
+  {{- toYaml $values.extraEnvFrom | nindent 2 }}
 {{- end }}
 ports:
   - name: {{ .role }}
     containerPort: {{ int .port }}
     protocol: TCP
+  {{- if and $backend $values.metrics.enabled }}
+  - name: metrics
+    containerPort: {{ int $values.metrics.port }}
+    protocol: TCP
+  {{- end }}
 startupProbe:
   httpGet:
     path: /.backstage/health/v1/readiness
@@ -190,6 +275,46 @@ volumeMounts:
   - name: app-config
     mountPath: /etc/backstage
     readOnly: true
+  {{- range $i, $extra := $values.extraAppConfig }}
+  {{- if or $backend $extra.configMap }}
+  - name: extra-app-config-{{ $i }}
+    mountPath: /etc/backstage-extra/{{ $i }}
+    readOnly: true
+  {{- end }}
+  {{- end }}
+  {{- if include "backstage.databaseCA" .root }}
+  # Both containers read the config file that names it.
+  - name: database-ca
+    mountPath: /etc/backstage-database
+    readOnly: true
+  {{- end }}
   - name: tmp-{{ .role }}
     mountPath: /tmp
+  {{- if $backend }}
+  {{- with $values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* The host names that the portal is reached by, as a list. */}}
+{{- define "backstage.hosts" -}}
+{{- $hosts := list }}
+{{- if .Values.ingress.enabled }}{{ $hosts = concat $hosts .Values.ingress.hosts }}{{ end }}
+{{- if .Values.httpRoute.enabled }}{{ $hosts = concat $hosts .Values.httpRoute.hostnames }}{{ end }}
+{{- toYaml (uniq $hosts) }}
+{{- end }}
+
+{{- define "backstage.certificateSecret" -}}
+{{- default (include "backstage.suffixed" (list . "tls")) .Values.certManager.certificate.secretName }}
+{{- end }}
+
+{{/* The Ingress' TLS, as a list. */}}
+{{- define "backstage.ingressTLS" -}}
+{{- if .Values.ingress.tls }}
+{{- toYaml .Values.ingress.tls }}
+{{- else if .Values.certManager.certificate.enabled }}
+{{- list (dict "secretName" (include "backstage.certificateSecret" .) "hosts" .Values.ingress.hosts) | toYaml }}
+{{- else }}[]
+{{- end }}
 {{- end }}

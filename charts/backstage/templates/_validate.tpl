@@ -1,0 +1,177 @@
+{{/*
+What a schema cannot say, or cannot say in a sentence. Each message names the values concerned and what to write there.
+*/}}
+{{- define "backstage.validate" -}}
+{{- range $name := list "backend" "frontend" }}
+{{- if not (include "backstage.servicePort" (list $ $name)) }}
+{{- fail (printf "service.ports has no port named %q: keep both names, backend and frontend, and change their numbers only" $name) }}
+{{- end }}
+{{- end }}
+{{- $baseUrl := dig "app" "baseUrl" "" .Values.appConfig }}
+{{- range concat .Values.env .Values.extraEnv }}
+{{- if eq .name "GITHUB_TOKEN" }}
+{{- fail "env sets GITHUB_TOKEN: put the token into a Secret and name that in githubToken.existingSecret" }}
+{{- end }}
+{{- if and (eq .name "BACKSTAGE_BASE_URL") .value $baseUrl (not (contains "${" $baseUrl)) (ne (trimSuffix "/" .value) (trimSuffix "/" $baseUrl)) }}
+{{- fail (printf "env BACKSTAGE_BASE_URL is %q and appConfig.app.baseUrl is %q: they are one address, set both to it" .value $baseUrl) }}
+{{- end }}
+{{- end }}
+{{- range $i, $file := .Values.extraAppConfig }}
+{{- if eq (empty $file.configMap) (empty $file.secret) }}
+{{- fail (printf "extraAppConfig[%d] wants configMap or secret, one of the two: it names where %s is" $i $file.file) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.rbac.create (not .Values.serviceAccount.automountServiceAccountToken) }}
+{{- fail "rbac.create gives rights that no pod could use: set serviceAccount.automountServiceAccountToken to true as well" }}
+{{- end }}
+{{- if le (int .Values.terminationGracePeriodSeconds) (int .Values.drainSeconds) }}
+{{- fail (printf "terminationGracePeriodSeconds is %d and drainSeconds %d: a pod must have time left to end after it has drained" (int .Values.terminationGracePeriodSeconds) (int .Values.drainSeconds)) }}
+{{- end }}
+{{- include "backstage.validateScale" . }}
+{{- include "backstage.validateDatabase" . }}
+{{- include "backstage.validateAccess" . }}
+{{- include "backstage.validateMetrics" . }}
+{{- end }}
+
+{{- define "backstage.validateScale" -}}
+{{- $fewest := int .Values.replicas }}
+{{- with .Values.autoscaling }}
+{{- if .enabled }}
+{{- $fewest = int .minReplicas }}
+{{- if include "backstage.inMemory" $ }}
+{{- fail "autoscaling.enabled wants a database that all pods share: set database.type to external or statefulset; with SQLite in memory each pod has data of its own" }}
+{{- end }}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}
+{{- fail (printf "autoscaling.minReplicas is %d and autoscaling.maxReplicas %d: the fewest pods cannot be more than the most" (int .minReplicas) (int .maxReplicas)) }}
+{{- end }}
+{{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage) }}
+{{- fail "autoscaling.enabled wants autoscaling.targetCPUUtilizationPercentage or autoscaling.targetMemoryUtilizationPercentage: without either there is nothing to scale by" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (gt $fewest 1) (include "backstage.inMemory" .) }}
+{{- fail (printf "replicas is %d and database.type memory: with SQLite in memory each pod has data of its own; set database.type to external or statefulset" $fewest) }}
+{{- end }}
+{{- with .Values.podDisruptionBudget }}
+{{- if and .enabled (or (kindIs "float64" .minAvailable) (kindIs "int64" .minAvailable) (kindIs "int" .minAvailable)) }}
+{{- if ge (int .minAvailable) $fewest }}
+{{- fail (printf "podDisruptionBudget.minAvailable is %d of %d pods: no node could ever be drained; make it smaller, or set podDisruptionBudget.maxUnavailable" (int .minAvailable) $fewest) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "backstage.validateDatabase" -}}
+{{- with .Values.database }}
+{{- if ne .type "memory" }}
+{{- if not .existingSecret }}
+{{- fail (printf "database.type %s wants database.existingSecret: a Secret with the keys %s and %s" .type .userKey .passwordKey) }}
+{{- end }}
+{{- if and (eq .type "external") (not .host) }}
+{{- fail "database.type external wants database.host: the name or address of the PostgreSQL server" }}
+{{- end }}
+{{- if and (eq .type "statefulset") .tls.enabled (not (and .tls.serverSecret .tls.caSecret)) }}
+{{- fail (printf "database.tls.enabled with database.type statefulset wants database.tls.serverSecret, a certificate for %s, and database.tls.caSecret, its authority" (include "backstage.databaseHost" $)) }}
+{{- end }}
+{{- $client := dig "backend" "database" "client" "pg" $.Values.appConfig }}
+{{- if ne (toString $client) "pg" }}
+{{- fail (printf "appConfig.backend.database.client is %q and database.type %s: leave appConfig.backend.database.client out" (toString $client) .type) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.backup }}
+{{- $what := ternary "backup.enabled" "restore.from" .enabled }}
+{{- if or .enabled $.Values.restore.from }}
+{{- if eq $.Values.database.type "memory" }}
+{{- fail (printf "%s wants PostgreSQL: set database.type to external or statefulset; what SQLite holds in memory cannot be backed up" $what) }}
+{{- end }}
+{{- if and $.Values.restore.from (not .enabled) }}
+{{- fail "restore.from wants backup.enabled: its values say where the dumps are" }}
+{{- end }}
+{{- if and $.Values.database.tls.enabled (not $.Values.database.tls.caSecret) }}
+{{- fail "backup.enabled with database.tls.enabled wants database.tls.caSecret: pg_dump knows no authority by itself" }}
+{{- end }}
+{{- if eq .destination "s3" }}
+{{- range $key := list "endpoint" "bucket" "existingSecret" }}
+{{- if not (get $.Values.backup.s3 $key) }}
+{{- fail (printf "backup.destination s3 wants backup.s3.%s" $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "backstage.validateAccess" -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.enabled needs at least one name in ingress.hosts" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- fail "httpRoute.enabled wants at least one Gateway in httpRoute.parentRefs" }}
+{{- end }}
+{{- with .Values.certManager }}
+{{- if .certificate.enabled }}
+{{- if not (or .certificate.issuerRef.name .issuer.create) }}
+{{- fail "certManager.certificate.enabled wants an issuer: name one in certManager.certificate.issuerRef.name, or set certManager.issuer.create to true" }}
+{{- end }}
+{{- if not (include "backstage.hosts" $ | fromYamlArray) }}
+{{- fail "certManager.certificate.enabled wants a name to certify: set ingress.enabled with ingress.hosts, or httpRoute.enabled with httpRoute.hostnames" }}
+{{- end }}
+{{- end }}
+{{- if and .issuer.acme.server (not .issuer.create) }}
+{{- fail "certManager.issuer.acme.server is set and certManager.issuer.create is not: no Issuer would use it" }}
+{{- end }}
+{{- end }}
+{{- with .Values.externalSecrets }}
+{{- if and .enabled (not .storeRef.name) }}
+{{- fail "externalSecrets.enabled wants externalSecrets.storeRef.name: the SecretStore to read from" }}
+{{- end }}
+{{- if and .enabled (not .secrets) }}
+{{- fail "externalSecrets.enabled wants at least one Secret in externalSecrets.secrets" }}
+{{- end }}
+{{- end }}
+{{- with .Values.networkPolicy }}
+{{- if .enabled }}
+{{- if and (or $.Values.ingress.enabled $.Values.httpRoute.enabled) (not .ingressController) }}
+{{- fail "networkPolicy.enabled with an Ingress or an HTTPRoute wants networkPolicy.ingressController: the pods that requests come from" }}
+{{- end }}
+{{- if and (not (include "backstage.inMemory" $)) (ne $.Values.database.type "statefulset") (not .database) }}
+{{- fail "networkPolicy.enabled with an external database wants networkPolicy.database: where it is, such as [{ipBlock: {cidr: 192.0.2.5/32}}]" }}
+{{- end }}
+{{- if and $.Values.serviceAccount.automountServiceAccountToken (not .kubernetesApi) }}
+{{- fail "networkPolicy.enabled with serviceAccount.automountServiceAccountToken wants networkPolicy.kubernetesApi: where the API server is, such as [{ipBlock: {cidr: 192.0.2.1/32}}]" }}
+{{- end }}
+{{- if and $.Values.tracing.enabled (not .tracing) }}
+{{- fail "networkPolicy.enabled with tracing.enabled wants networkPolicy.tracing: where the collector is" }}
+{{- end }}
+{{- if and $.Values.metrics.enabled (not .prometheus) }}
+{{- fail "networkPolicy.enabled with metrics.enabled wants networkPolicy.prometheus: the pods that scrape" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "backstage.validateMetrics" -}}
+{{- with .Values.metrics }}
+{{- if .enabled }}
+{{- if and .serviceMonitor.enabled .podMonitor.enabled }}
+{{- fail "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would have every pod scraped twice: choose one" }}
+{{- end }}
+{{- if and .prometheusRule.enabled (not (or .serviceMonitor.enabled .podMonitor.enabled)) }}
+{{- fail "metrics.prometheusRule.enabled wants metrics.serviceMonitor.enabled or metrics.podMonitor.enabled: its alerts look at what one of them scrapes" }}
+{{- end }}
+{{- if has (int .port) (list (int (dig "backend" "listen" "port" 4001 $.Values.appConfig)) (int (dig "app" "listen" "port" 8000 $.Values.appConfig))) }}
+{{- fail (printf "metrics.port %d is that of the backend or the app already: the containers of a pod share its ports" (int .port)) }}
+{{- end }}
+{{- else }}
+{{- range $part := list "serviceMonitor" "podMonitor" "prometheusRule" "dashboard" }}
+{{- if (get $.Values.metrics $part).enabled }}
+{{- fail (printf "metrics.%s.enabled wants metrics.enabled: there would be nothing to show" $part) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.tracing.enabled (not .Values.tracing.endpoint) }}
+{{- fail "tracing.enabled wants tracing.endpoint: the address of an OTLP collector, such as http://collector.monitoring:4318" }}
+{{- end }}
+{{- end }}

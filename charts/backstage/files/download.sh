@@ -1,0 +1,13 @@
+#!/bin/sh
+# Copies the dump $FROM, a name or `latest`, from $BUCKET into $BACKUP_DIR.
+set -eu
+
+if [ "$FROM" = latest ]; then
+  FROM=$(rclone lsf --include 'backstage-*.dump' "$BUCKET" | sort | tail -n 1)
+fi
+if [ -z "$FROM" ]; then
+  echo >&2 "there is no dump in $BUCKET"
+  exit 1
+fi
+rclone copyto "$BUCKET/$FROM" "$BACKUP_DIR/$FROM"
+echo "copied $FROM from $BUCKET"

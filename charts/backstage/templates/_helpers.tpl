@@ -196,8 +196,13 @@ and the app gets its part when the frontend container starts.
 
 {{/* Extra containers, hardened like the chart's own where they say nothing else: "backstage.hardened" (list . list). */}}
 {{- define "backstage.hardened" -}}
+{{- $defaults := (index . 0).Values.securityContext }}
 {{- range index . 1 }}
-- {{ merge (deepCopy .) (dict "securityContext" (deepCopy (index $ 0).Values.securityContext)) | toYaml | indent 2 | trim }}
+{{- $context := deepCopy (default dict .securityContext) }}
+{{- range $key, $value := $defaults }}
+{{- if not (hasKey $context $key) }}{{ $_ := set $context $key $value }}{{ end }}
+{{- end }}
+- {{ set (deepCopy .) "securityContext" $context | toYaml | indent 2 | trim }}
 {{- end }}
 {{- end }}
 

@@ -66,7 +66,7 @@ func TestKubeconform(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"Deployment", "HTTPRoute", "Certificate", "Issuer", "ExternalSecret", "ServiceMonitor", "PrometheusRule"} {
+	for _, kind := range []string{"Deployment", "HTTPRoute", "Certificate", "Issuer", "ExternalSecret", "ServiceMonitor", "PrometheusRule", "AppProject", "ApplicationSet"} {
 		if !checked[kind] {
 			t.Errorf("no shape has a %s", kind)
 		}

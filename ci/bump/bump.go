@@ -49,7 +49,12 @@ func (p Pin) Check() error {
 
 // Read returns the pin that a chart names now. Both parts may be empty.
 func Read(values []byte) (Pin, error) {
-	tag, digest, err := pinned(values)
+	return ReadAs(ValuesFile, values)
+}
+
+// ReadAs is Read for values in a file of another name, which errors give.
+func ReadAs(file string, values []byte) (Pin, error) {
+	tag, digest, err := pinned(file, values)
 	return Pin{Tag: tag.value, Digest: digest.value}, err
 }
 
@@ -85,12 +90,16 @@ func AppVersion(chart []byte) (string, error) {
 
 // Names says whether a chart's values name the pin already, so that there is nothing to edit.
 func Names(values []byte, p Pin) (bool, error) {
-	tag, digest, err := pinned(values)
+	return names(ValuesFile, values, p)
+}
+
+func names(file string, values []byte, p Pin) (bool, error) {
+	tag, digest, err := pinned(file, values)
 	return tag.text && digest.text && Pin{Tag: tag.value, Digest: digest.value} == p, err
 }
 
-func pinned(values []byte) (tag, digest scalar, err error) {
-	doc, err := parse(ValuesFile, values)
+func pinned(file string, values []byte) (tag, digest scalar, err error) {
+	doc, err := parse(file, values)
 	if err != nil {
 		return scalar{}, scalar{}, err
 	}
@@ -125,10 +134,7 @@ func Apply(f Files, p Pin) (Files, []Edit, error) {
 		return Files{}, nil, fmt.Errorf("%w: %s:%d: version %q: %w", ErrChart, ChartFile, version.line, version.value, err)
 	}
 
-	values, edits, err := edit(ValuesFile, f.Values,
-		change{path: []string{"image", "tag"}, value: p.Tag},
-		change{path: []string{"image", "digest"}, value: p.Digest},
-	)
+	values, edits, err := pin(ValuesFile, f.Values, p)
 	if err != nil {
 		return Files{}, nil, err
 	}
@@ -140,6 +146,13 @@ func Apply(f Files, p Pin) (Files, []Edit, error) {
 		return Files{}, nil, err
 	}
 	return Files{Values: values, Chart: meta}, append(edits, more...), nil
+}
+
+func pin(file string, values []byte, p Pin) ([]byte, []Edit, error) {
+	return edit(file, values,
+		change{path: []string{"image", "tag"}, value: p.Tag},
+		change{path: []string{"image", "digest"}, value: p.Digest},
+	)
 }
 
 // Bumpable refuses a chart that Apply would refuse, whatever the pin.

@@ -347,3 +347,40 @@ func golden(t *testing.T, path string, got []byte) {
 		t.Errorf("%s differs (run with -update and look at the change):\n%s", path, got)
 	}
 }
+
+// A file of any name is edited like a chart's values, and named in what is wrong with it.
+func TestFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "prod.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# kept\nimage: {tag: a, digest: ''} # kept\n")
+	edits, err := bump.File(file, pin)
+	if err != nil || len(edits) != 2 || edits[0].File != "prod.yaml" || edits[0].Before != "a" {
+		t.Fatalf("edits %v, %v", edits, err)
+	}
+	want := "# kept\nimage: {tag: " + pin.Tag + ", digest: '" + digest + "'} # kept\n"
+	if got := string(read(t, file)); got != want {
+		t.Errorf("the file is %q, want %q", got, want)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if edits, err := bump.File(file, pin); err != nil || len(edits) != 0 {
+		t.Errorf("a second time: %v, %v", edits, err)
+	}
+	write("image: {tag: a}\n")
+	if _, err := bump.File(file, pin); !errors.Is(err, bump.ErrChart) || !strings.Contains(err.Error(), "prod.yaml:1: there is no image.digest") {
+		t.Errorf("error %v names neither file nor key", err)
+	}
+	if _, err := bump.File(filepath.Join(filepath.Dir(file), "qa.yaml"), pin); !errors.Is(err, bump.ErrChart) || !strings.Contains(err.Error(), "no qa.yaml") {
+		t.Errorf("error %v of a file that is not there", err)
+	}
+	if _, err := bump.File(file, bump.Pin{Tag: "a b", Digest: digest}); err == nil {
+		t.Error("a tag that is none is taken")
+	}
+}

@@ -43,6 +43,37 @@ func Dir(dir string, p Pin) ([]Edit, error) {
 	return edits, nil
 }
 
+// File points values in a file of any name at an image: image.tag and image.digest, and nothing of a Chart.yaml. The
+// file is replaced as a whole or not at all.
+func File(path string, p Pin) ([]Edit, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	name := filepath.Base(path)
+	f, err := load(filepath.Dir(path), name)
+	if err != nil {
+		return nil, err
+	}
+	if there, err := names(name, f.text, p); err != nil || there {
+		return nil, err
+	}
+	after, edits, err := pin(name, f.text, p)
+	if err != nil {
+		return nil, err
+	}
+	f.text = after
+	if err = f.stage(); err == nil {
+		err = os.Rename(f.staged, f.path)
+	}
+	if err != nil {
+		if f.staged != "" {
+			err = errors.Join(err, ignoreMissing(os.Remove(f.staged)))
+		}
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return edits, nil
+}
+
 type file struct {
 	path, staged string
 	mode         fs.FileMode

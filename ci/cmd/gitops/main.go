@@ -113,6 +113,8 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newArgoCD(),
 		newProve(),
 		newDeploy(),
+		newPromote(),
+		newDiff(),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root

@@ -1,0 +1,158 @@
+package environments
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pmezard/go-difflib/difflib"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/chart"
+)
+
+// Difference is what a change renders differently in one environment.
+type Difference struct {
+	Environment string   `json:"environment"`
+	Objects     []Object `json:"objects"`
+}
+
+// Object is one that is added, changed or removed.
+type Object struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// Change is added, changed or removed.
+	Change string `json:"change"`
+	// Diff is the difference in unified form.
+	Diff string `json:"diff"`
+}
+
+// Diff renders every environment of two checkouts with Helm and compares what comes out. An environment that only one of
+// them has is added or removed as a whole.
+func Diff(ctx context.Context, before, after *Checkout) ([]Difference, error) {
+	names := []string{}
+	for _, e := range slices.Concat(after.Environments, before.Environments) {
+		if !slices.Contains(names, e.Name) {
+			names = append(names, e.Name)
+		}
+	}
+	var all []Difference
+	for _, name := range names {
+		old, err := before.objects(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("%s before the change: %w", name, err)
+		}
+		next, err := after.objects(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("%s after the change: %w", name, err)
+		}
+		all = append(all, Difference{Environment: name, Objects: compare(old, next)})
+	}
+	return all, nil
+}
+
+// objects are those of an environment by kind and name, none where the checkout does not have it.
+func (c *Checkout) objects(ctx context.Context, name string) (map[[2]string]string, error) {
+	i, err := c.index(name)
+	if err != nil {
+		return nil, nil
+	}
+	e := c.Environments[i]
+	rendered, err := chart.Render(ctx, c.file(c.Chart), chart.Release{Name: c.Release, Namespace: e.Namespace}, c.file(e.Values))
+	if err != nil {
+		return nil, err
+	}
+	objects := map[[2]string]string{}
+	for _, m := range rendered.Manifests {
+		objects[[2]string{m.Kind, m.Name}] = versions.ReplaceAllString(strings.TrimSpace(m.YAML)+"\n", "")
+	}
+	return objects, nil
+}
+
+// versions are labels of every object that each release changes.
+var versions = regexp.MustCompile(`(?m)^ +(helm\.sh/chart|app\.kubernetes\.io/version): .*\n`)
+
+func compare(before, after map[[2]string]string) []Object {
+	objects := []Object{}
+	for key, next := range after {
+		old, there := before[key]
+		switch {
+		case old == next:
+			continue
+		case there:
+			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "changed", Diff: unified(old, next)})
+		default:
+			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "added", Diff: unified("", next)})
+		}
+	}
+	for key, old := range before {
+		if _, there := after[key]; !there {
+			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "removed", Diff: unified(old, "")})
+		}
+	}
+	slices.SortFunc(objects, func(a, b Object) int { return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name) })
+	return objects
+}
+
+func unified(before, after string) string {
+	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{A: lines(before), B: lines(after), Context: 3})
+	if err != nil {
+		return err.Error() // of a writer, and there is none
+	}
+	return text
+}
+
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return difflib.SplitLines(strings.TrimSuffix(text, "\n"))
+}
+
+// commentLimit is what GitHub takes as one comment, less some room.
+const commentLimit = 60_000
+
+// Markdown is the differences for a pull request's comment.
+func Markdown(differences []Difference) string {
+	var b strings.Builder
+	b.WriteString("### What this changes in each environment\n\n")
+	total := 0
+	for _, d := range differences {
+		total += len(d.Objects)
+	}
+	if total == 0 {
+		b.WriteString("Nothing: every environment renders the same objects.\n")
+		return b.String()
+	}
+	b.WriteString("| environment | added | changed | removed |\n|---|---|---|---|\n")
+	for _, d := range differences {
+		counts := map[string]int{}
+		for _, o := range d.Objects {
+			counts[o.Change]++
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d |\n", d.Environment, counts["added"], counts["changed"], counts["removed"])
+	}
+	b.WriteString("\nThe labels with the versions of chart and image are left out.\n")
+	for _, d := range differences {
+		for _, o := range d.Objects {
+			fence := fence(o.Diff)
+			part := fmt.Sprintf("\n<details><summary>%s: %s %s %s</summary>\n\n%sdiff\n%s%s\n\n</details>\n", d.Environment, o.Kind, o.Name, o.Change, fence, o.Diff, fence)
+			if b.Len()+len(part) > commentLimit {
+				b.WriteString("\nThere is more than fits here: `gitops diff --format json` has all of it.\n")
+				return b.String()
+			}
+			b.WriteString(part)
+		}
+	}
+	return b.String()
+}
+
+// fence is longer than any within.
+func fence(text string) string {
+	fence := "```"
+	for strings.Contains(text, fence) {
+		fence += "`"
+	}
+	return fence
+}

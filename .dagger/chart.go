@@ -37,6 +37,19 @@ func (c *Chart) Lint(ctx context.Context,
 	return run(ctx, box, &findings, append([]string{"chart", "lint"}, args...)...)
 }
 
+// Test both charts with the tools of the field: their suites with helm-unittest,
+// every shape against the schemas with kubeconform, their READMEs with helm-docs.
+//
+// +check
+func (c *Chart) Test(ctx context.Context) error {
+	_, err := goContainer(c.Checkout.Filter(dagger.DirectoryFilterOpts{Include: []string{"charts", "ci/charttest"}})).
+		WithWorkdir("ci/charttest").
+		WithExec([]string{"go", "vet", "."}).
+		WithExec([]string{"go", "test", "."}).
+		Sync(ctx)
+	return err
+}
+
 // Render the chart's manifests as a YAML stream.
 func (c *Chart) Render(
 	// Values file to render it with besides its own values.

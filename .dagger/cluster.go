@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -33,12 +32,8 @@ func (m *BackstageGitops) Cluster(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
-	failure, err := failureOf(ctx, v.gitops(c, "deploy"))
-	if err != nil {
+	if err := succeeded(ctx, v.gitops(c, "deploy")); err != nil {
 		return nil, err
-	}
-	if failure != "" {
-		return nil, errors.New(failure)
 	}
 	return v.forwarder(), nil
 }

@@ -80,6 +80,15 @@ func failureOf(ctx context.Context, ran *dagger.Container) (string, error) {
 	return cmp.Or(sentence(stderr), fmt.Sprintf("exit code %d", code)), nil
 }
 
+// succeeded is the sentence of a program that failed as an error.
+func succeeded(ctx context.Context, ran *dagger.Container) error {
+	failure, err := failureOf(ctx, ran)
+	if err == nil && failure != "" {
+		err = errors.New(failure)
+	}
+	return err
+}
+
 // errMoved is the helper program's own sentence.
 var errMoved = errors.New("the remote branch has moved since the candidate was verified")
 

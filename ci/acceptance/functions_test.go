@@ -11,9 +11,9 @@ import (
 
 // functions are those that people call, by the object that has them.
 var functions = map[string][]string{
-	"BackstageGitops":      {"acceptance", "app", "chart", "cluster", "git", "goTest", "image", "proofCheck", "publish", "registry", "release", "released", "reproducibleCheck", "rollback", "serve", "slimTest"},
+	"BackstageGitops":      {"acceptance", "app", "chart", "cluster", "diff", "git", "goTest", "image", "promote", "proofCheck", "publish", "registry", "release", "released", "reproducibleCheck", "rollback", "serve", "slimTest"},
 	"BackstageGitopsApp":   {"bundle", "deps", "lint", "productionDeps", "test", "typecheck"},
-	"BackstageGitopsChart": {"bump", "lint", "package", "render"},
+	"BackstageGitopsChart": {"bump", "lint", "package", "render", "test"},
 }
 
 func TestFunctionsAreDocumented(t *testing.T) {

@@ -2,6 +2,7 @@
 # Puts the dump $FROM, a name or `latest`, of $BACKUP_DIR in place of what the database holds: all of it or nothing.
 set -eu
 cd "$BACKUP_DIR"
+tmp=${TMPDIR:-/tmp}
 
 if [ "$FROM" = latest ]; then
   FROM=$(ls | grep '^backstage-.*\.dump$' | sort | tail -n 1) || true
@@ -12,7 +13,7 @@ if [ ! -f "$FROM" ]; then
 fi
 
 # What came after the dump goes as well: the schema of a later version would not fit the rest.
-cat > /tmp/restore.sql <<'SQL'
+cat > "$tmp/restore.sql" <<'SQL'
 do $$
 declare name text;
 begin
@@ -22,8 +23,8 @@ begin
 end $$;
 SQL
 # A file, not a pipe: half of a dump must not be committed.
-pg_restore --no-owner --no-acl --file=- "$FROM" > /tmp/dump.sql
-cat /tmp/dump.sql >> /tmp/restore.sql
+pg_restore --no-owner --no-acl --file=- "$FROM" > "$tmp/dump.sql"
+cat "$tmp/dump.sql" >> "$tmp/restore.sql"
 
 # The portal's pods end meanwhile; a session of theirs would wait for the restore, and the restore for it.
 tries=60
@@ -39,5 +40,5 @@ while :; do
   sleep "${PAUSE:-2}"
 done
 
-psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --single-transaction --file=/tmp/restore.sql > /dev/null
+psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --single-transaction --file="$tmp/restore.sql" > /dev/null
 echo "restored $PGDATABASE from $FROM"

@@ -45,7 +45,7 @@ func (c *Chart) Test(ctx context.Context) error {
 	_, err := goContainer(c.Checkout.Filter(dagger.DirectoryFilterOpts{Include: []string{"charts", "ci/charttest"}})).
 		WithWorkdir("ci/charttest").
 		WithExec([]string{"go", "vet", "."}).
-		WithExec([]string{"go", "test", "."}).
+		WithExec([]string{"go", "test", "-count=1", "."}).
 		Sync(ctx)
 	return err
 }

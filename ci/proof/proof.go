@@ -61,7 +61,7 @@ type Session struct {
 const (
 	application = "backstage"
 	namespace   = "backstage-system"
-	selector    = "app.kubernetes.io/instance=" + application
+	selector    = "app.kubernetes.io/name=backstage,app.kubernetes.io/instance=" + application
 )
 
 // Step is one thing that is shown.

@@ -61,6 +61,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
+		step{"Find the release", b.find},
 		step{"Start the cluster", b.start},
 		step{"Prove the commit", b.verify},
 		step{"Commit and push", b.push},
@@ -87,6 +88,12 @@ type revert struct {
 func (b *rollback) revert(ctx context.Context, box *dagger.Container, args ...string) error {
 	return run(ctx, box, &b.made, append([]string{"revert", "--remote", b.target.remote, "--branch", b.target.branch,
 		"--chart", chartPath, "--image", b.name()}, args...)...)
+}
+
+// find finds out what would be taken back, and refuses what cannot be, before
+// minutes of proving.
+func (b *rollback) find(ctx context.Context) error {
+	return b.revert(ctx, b.box.WithExec([]string{"git", "init", "--quiet", "--bare", "/found.git"}), "--to", "/found.git")
 }
 
 // verify refuses a commit with which the former image does not run.

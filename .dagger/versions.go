@@ -8,6 +8,11 @@ const (
 	// renovate: datasource=docker depName=node
 	nodeImage = "docker.io/library/node:22.23.3-bookworm"
 
+	// stockImage is under the image that Backstage's own Dockerfile makes, which
+	// `bench` compares: the same Node, without compilers.
+	// renovate: datasource=docker depName=node
+	stockImage = "docker.io/library/node:22.23.3-bookworm-slim"
+
 	// slimImage is under the released image: glibc, libstdc++, certificates,
 	// time zones and a non-root user, no shell.
 	slimImage = "gcr.io/distroless/cc-debian12:nonroot"

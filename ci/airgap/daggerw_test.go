@@ -202,7 +202,7 @@ func TestDaggerw(t *testing.T) {
 // TestDaggerwSets: which words have the cluster's images made, and when.
 func TestDaggerwSets(t *testing.T) {
 	t.Parallel()
-	const none, core, cluster, flannel = "", "up\n", "up --set cluster\n", "up --set flannel\n"
+	const none, core, cluster, flannel, bench = "", "up\n", "up --set cluster\n", "up --set flannel\n", "up --set bench\n"
 	cases := map[string]struct {
 		words, sets string
 		// fresh is what `airgap` is called with where no engine runs, running
@@ -244,6 +244,9 @@ func TestDaggerwSets(t *testing.T) {
 		"kind":                        {"-m ci/kind call cluster", "core", cluster, cluster},
 		"kind, another way":           {"-m=./ci/kind functions", "core", cluster, cluster},
 		"argocd":                      {"-m ./ci/argocd call install", "core", cluster, cluster},
+		"bench":                       {"call bench", "core cluster", bench, bench},
+		"bench again":                 {"call bench --starts 3", "bench core", bench, none},
+		"bench, help":                 {"call bench --help", "core", core, none},
 		"argocd as a function":        {"call argocd", "core", cluster, cluster},
 	}
 	for name, c := range cases {

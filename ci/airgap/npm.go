@@ -16,6 +16,14 @@ func npmClient(tools *Part) *Part {
 	return rootfs("npm-client", tools, "minbase", []string{"npm", "ca-certificates"})
 }
 
+// npmTools is the client where this machine has no npm.
+func npmTools(client *Part) []*Part {
+	if _, err := exec.LookPath("npm"); err != nil {
+		return []*Part{client}
+	}
+	return nil
+}
+
 // node is the tree of Node's official image below /usr/local: the runtime
 // with its headers and npm, both as npm packages.
 func node(client *Part) *Part {
@@ -23,9 +31,7 @@ func node(client *Part) *Part {
 	p := &Part{
 		Name:   "node",
 		Inputs: packages,
-	}
-	if _, err := exec.LookPath("npm"); err != nil {
-		p.Tools = []*Part{client}
+		Tools:  npmTools(client),
 	}
 	p.Build = func(ctx context.Context, w Work) error {
 		if err := npmPack(ctx, w, p.Tools, packages); err != nil {

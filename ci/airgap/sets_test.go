@@ -196,6 +196,7 @@ func TestSets(t *testing.T) {
 			"docker.io/chromedp/headless-shell:stable", "docker.io/kindest/node:" + pinned("kubernetes").Version, "docker.io/library/docker:29-dind",
 			"docker.io/library/traefik:" + pinned("traefik").Version, "public.ecr.aws/docker/library/redis:8.2.3-alpine", "quay.io/argoproj/argocd:" + pinned("argocd").Version,
 		},
+		"bench":    {"docker.io/library/node:" + pinned("node").Version + "-bookworm-slim"},
 		"flannel":  {"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", "ghcr.io/flannel-io/flannel:" + pinned("flannel").Version},
 		"postgres": {"docker.io/library/postgres:15-bookworm"},
 	}

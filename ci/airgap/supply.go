@@ -58,7 +58,8 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 		"github.com/containernetworking/plugins/plugins/main/loopback",
 		"github.com/containernetworking/plugins/plugins/meta/firewall",
 		"github.com/containernetworking/plugins/plugins/ipam/host-local")
-	nodeTree := node(npmClient(s.tools))
+	client := npmClient(s.tools)
+	nodeTree := node(client)
 	sdk := goSDK(goRoot, toolchain, s.dagger)
 	engineRoot := rootfs("engine-rootfs", s.tools, "minbase", []string{
 		"ca-certificates", "git", "openssh-client", "openssl", "iptables", "nftables", "dnsmasq-base",
@@ -128,6 +129,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.serveBrowser()
 	s.serveIngress()
 	s.serveDatabase()
+	s.serveBench(client, nodeTree, nodeEnviron)
 	return s, nil
 }
 

@@ -19,6 +19,7 @@ const module = "github.com/backstage-gitops/backstage-gitops/ci/"
 // programs.
 var allowed = map[string][]string{
 	"actions":                          {"report"},
+	"bench":                            {"image"},
 	"bump":                             {"imageref"},
 	"chart":                            {},
 	"cluster":                          {"health", "kube", "manifests"},

@@ -1,10 +1,9 @@
 #!/bin/sh
-# Makes both layouts of an app on this machine, to compare them:
+# Runs every stage on this machine, without Dagger:
 #
 #   layouts.sh APP OUT
 #
-# OUT/stock  what the multi-stage Dockerfile of the Backstage documentation puts
-#            into its image: the bundle beside all production dependencies
+# OUT/stock  the bundle beside all production dependencies, what is traced
 # OUT/slim   the tree of the slim image
 #
 # Both are for /app and belong to uid 65532 there. Needs root (the compile cache

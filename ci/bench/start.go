@@ -1,0 +1,96 @@
+// Package bench compares two images of one app: how soon a program in them is ready, and the table of all that was
+// measured, with the limits that the slim one is held to.
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Start is one start of a program, until it was ready.
+type Start struct {
+	Milliseconds int64 `json:"milliseconds"`
+	// ProcessorMilliseconds is what all of its threads used together.
+	ProcessorMilliseconds int64 `json:"processorMilliseconds"`
+	// ResidentBytes is the most memory it had at once.
+	ResidentBytes int64 `json:"residentBytes"`
+}
+
+// ErrEnded says that the program ended before it was ready.
+var ErrEnded = errors.New("it ended before it was ready")
+
+// pause is the time between two questions, and so the precision.
+const pause = 10 * time.Millisecond
+
+// Measure starts a program, asks the URLs in turn until each has answered 200, and kills it there and then: what the
+// kernel accounts it is the start's.
+func Measure(ctx context.Context, argv, urls []string) (Start, error) {
+	var output bytes.Buffer
+	program := exec.Command(argv[0], argv[1:]...)
+	program.Stdout, program.Stderr = &output, &output
+	began := time.Now()
+	if err := program.Start(); err != nil {
+		return Start{}, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = program.Wait(); close(ended) }()
+	err := answered(ctx, urls, ended)
+	ready := time.Since(began)
+	// It can have ended by itself.
+	_ = program.Process.Kill()
+	<-ended
+	if err != nil {
+		return Start{}, fmt.Errorf("%s: %w: %s", argv[0], err, cmp.Or(lastLine(output.String()), "it said nothing"))
+	}
+	state := program.ProcessState
+	start := Start{Milliseconds: ready.Milliseconds(), ProcessorMilliseconds: (state.UserTime() + state.SystemTime()).Milliseconds()}
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		start.ResidentBytes = usage.Maxrss * 1024 // as Linux counts it
+	}
+	return start, nil
+}
+
+// answered waits until each URL has answered 200.
+func answered(ctx context.Context, urls []string, ended <-chan struct{}) error {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	again := time.NewTicker(pause)
+	defer again.Stop()
+	for _, url := range urls {
+		for !answers(ctx, client, url) {
+			select {
+			case <-ended:
+				return ErrEnded
+			case <-ctx.Done():
+				return fmt.Errorf("%s did not answer 200 %w", url, context.Cause(ctx))
+			case <-again.C:
+			}
+		}
+	}
+	return nil
+}
+
+func answers(ctx context.Context, client *http.Client, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/image"
+)
+
+// readinessLimit is the most that the slim image's time to readiness may be of the stock image's.
+const readinessLimit = 0.7
+
+// Measured is what was measured of one image.
+type Measured struct {
+	// CompressedBytes, DiskBytes and Files are those of the image in a registry.
+	CompressedBytes int64 `json:"compressedBytes"`
+	DiskBytes       int64 `json:"diskBytes"`
+	Files           int   `json:"files"`
+	// BuildSeconds made it anew with warm caches of packages, ChangeSeconds once more after an edit of the backend.
+	BuildSeconds  float64 `json:"buildSeconds"`
+	ChangeSeconds float64 `json:"changeSeconds"`
+	Starts        []Start `json:"starts"`
+}
+
+// Facts are those of both images, from one run on one machine.
+type Facts struct {
+	Stock Measured `json:"stock"`
+	Slim  Measured `json:"slim"`
+}
+
+// Row is one line of the table.
+type Row struct {
+	What  string  `json:"what"`
+	Unit  string  `json:"unit"`
+	Stock float64 `json:"stock"`
+	Slim  float64 `json:"slim"`
+	// Ratio is slim to stock.
+	Ratio float64 `json:"ratio"`
+	// Limit is what the slim image must not exceed, and is 0 without one; OfRatio says that it is one of the ratio.
+	Limit   float64 `json:"limit,omitempty"`
+	OfRatio bool    `json:"ofRatio,omitempty"`
+	Missed  bool    `json:"missed,omitempty"`
+
+	// decimals of Stock and Slim.
+	decimals int
+}
+
+var (
+	// ErrFacts says that there is nothing to compare.
+	ErrFacts = errors.New("the facts do not make a table")
+	// ErrMissed says that the slim image exceeds a limit.
+	ErrMissed = errors.New("the slim image misses")
+)
+
+// Compare makes the rows of the table.
+func Compare(f Facts) ([]Row, error) {
+	starts := len(f.Slim.Starts)
+	if starts == 0 || len(f.Stock.Starts) != starts {
+		return nil, fmt.Errorf("%w: %d starts of the stock image and %d of the slim one", ErrFacts, len(f.Stock.Starts), starts)
+	}
+	const mega = 1e6
+	ready := func(s Start) int64 { return s.Milliseconds }
+	processor := func(s Start) int64 { return s.ProcessorMilliseconds }
+	resident := func(s Start) int64 { return s.ResidentBytes }
+	rows := []Row{
+		{What: "compressed, as a registry has it", Unit: "MB", Stock: float64(f.Stock.CompressedBytes) / mega, Slim: float64(f.Slim.CompressedBytes) / mega,
+			Limit: float64(image.SlimLimits.CompressedBytes) / mega, decimals: 1},
+		{What: "on disk", Unit: "MB", Stock: float64(f.Stock.DiskBytes) / mega, Slim: float64(f.Slim.DiskBytes) / mega,
+			Limit: float64(image.SlimLimits.DiskBytes) / mega, decimals: 1},
+		{What: "files", Stock: float64(f.Stock.Files), Slim: float64(f.Slim.Files)},
+		{What: fmt.Sprintf("start to readiness, median of %d", starts), Unit: "ms", Stock: median(f.Stock.Starts, ready), Slim: median(f.Slim.Starts, ready),
+			Limit: readinessLimit, OfRatio: true},
+		{What: "processor time until then", Unit: "ms", Stock: median(f.Stock.Starts, processor), Slim: median(f.Slim.Starts, processor)},
+		{What: "memory until then, at most", Unit: "MB", Stock: median(f.Stock.Starts, resident) / mega, Slim: median(f.Slim.Starts, resident) / mega},
+		{What: "build from source", Unit: "s", Stock: f.Stock.BuildSeconds, Slim: f.Slim.BuildSeconds},
+		{What: "build after a one-line backend change", Unit: "s", Stock: f.Stock.ChangeSeconds, Slim: f.Slim.ChangeSeconds},
+	}
+	for i := range rows {
+		r := &rows[i]
+		if r.Stock <= 0 || r.Slim <= 0 {
+			return nil, fmt.Errorf("%w: %s was not measured", ErrFacts, r.What)
+		}
+		r.Ratio = r.Slim / r.Stock
+		judged := r.Slim
+		if r.OfRatio {
+			judged = r.Ratio
+		}
+		r.Missed = r.Limit > 0 && judged > r.Limit
+	}
+	return rows, nil
+}
+
+// median is that of one property of the starts.
+func median(starts []Start, of func(Start) int64) float64 {
+	values := make([]int64, len(starts))
+	for i, s := range starts {
+		values[i] = of(s)
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 1 {
+		return float64(values[middle])
+	}
+	return float64(values[middle-1]+values[middle]) / 2
+}
+
+// Markdown is the table for people.
+func Markdown(rows []Row) []byte {
+	var b bytes.Buffer
+	b.WriteString("| | stock | slim | limit | ratio |\n|---|---:|---:|---:|---:|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f |\n", r.What, r.value(r.Stock), r.value(r.Slim), r.limit(), r.Ratio)
+	}
+	return b.Bytes()
+}
+
+func (r Row) value(v float64) string {
+	return strings.TrimSpace(fmt.Sprintf("%.*f %s", r.decimals, v, r.Unit))
+}
+
+func (r Row) limit() string {
+	var text string
+	switch {
+	case r.Limit == 0:
+		return ""
+	case r.OfRatio:
+		text = fmt.Sprintf("%.2f of stock", r.Limit)
+	default:
+		text = fmt.Sprintf("%.0f %s", r.Limit, r.Unit)
+	}
+	if r.Missed {
+		text += ", missed"
+	}
+	return text
+}
+
+// Missed is the limits that the slim image exceeds in one sentence, nil where it keeps them.
+func Missed(rows []Row) error {
+	var missed []string
+	for _, r := range rows {
+		switch {
+		case r.Missed && r.OfRatio:
+			missed = append(missed, fmt.Sprintf("%s: %.2f of the stock image's, the limit is %.2f", r.What, r.Ratio, r.Limit))
+		case r.Missed:
+			missed = append(missed, fmt.Sprintf("%s: %s, the limit is %.0f %s", r.What, r.value(r.Slim), r.Limit, r.Unit))
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w %s", ErrMissed, strings.Join(missed, "; "))
+}

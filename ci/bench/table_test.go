@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// starts are those of a program that needed so many milliseconds.
+func starts(milliseconds ...int64) []Start {
+	var list []Start
+	for _, ms := range milliseconds {
+		list = append(list, Start{Milliseconds: ms, ProcessorMilliseconds: ms * 2, ResidentBytes: 400e6})
+	}
+	return list
+}
+
+func facts() Facts {
+	return Facts{
+		Stock: Measured{CompressedBytes: 268e6, DiskBytes: 850e6, Files: 60000, BuildSeconds: 200, ChangeSeconds: 100, Starts: starts(4000, 9000, 3000)},
+		Slim:  Measured{CompressedBytes: 71_100_000, DiskBytes: 229_700_000, Files: 12000, BuildSeconds: 150, ChangeSeconds: 60, Starts: starts(2000, 2400, 2500)},
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	t.Parallel()
+	rows, err := Compare(facts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `| | stock | slim | limit | ratio |
+|---|---:|---:|---:|---:|
+| compressed, as a registry has it | 268.0 MB | 71.1 MB | 85 MB | 0.27 |
+| on disk | 850.0 MB | 229.7 MB | 300 MB | 0.27 |
+| files | 60000 | 12000 |  | 0.20 |
+| start to readiness, median of 3 | 4000 ms | 2400 ms | 0.70 of stock | 0.60 |
+| processor time until then | 8000 ms | 4800 ms |  | 0.60 |
+| memory until then, at most | 400 MB | 400 MB |  | 1.00 |
+| build from source | 200 s | 150 s |  | 0.75 |
+| build after a one-line backend change | 100 s | 60 s |  | 0.60 |
+`
+	if got := string(Markdown(rows)); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+	if err := Missed(rows); err != nil {
+		t.Errorf("a limit is missed: %v", err)
+	}
+}
+
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		change      func(*Facts)
+		want, table string
+	}{
+		"at the limits": {func(f *Facts) {
+			f.Slim.CompressedBytes, f.Slim.DiskBytes, f.Slim.Starts = 85e6, 300e6, starts(2800, 2800, 2800)
+		}, "", ""},
+		"compressed": {func(f *Facts) { f.Slim.CompressedBytes = 85_200_000 },
+			"the slim image misses compressed, as a registry has it: 85.2 MB, the limit is 85 MB", "| 85.2 MB | 85 MB, missed |"},
+		"on disk": {func(f *Facts) { f.Slim.DiskBytes = 301e6 },
+			"on disk: 301.0 MB, the limit is 300 MB", "| 301.0 MB | 300 MB, missed |"},
+		"readiness, and disk": {func(f *Facts) { f.Slim.DiskBytes, f.Slim.Starts = 301e6, starts(3000, 3000, 3000) },
+			"300 MB; start to readiness, median of 3: 0.75 of the stock image's, the limit is 0.70", "| 3000 ms | 0.70 of stock, missed | 0.75 |"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := facts()
+			c.change(&f)
+			rows, err := Compare(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = Missed(rows)
+			if (err != nil) != (c.want != "") || (err != nil && (!errors.Is(err, ErrMissed) || !strings.Contains(err.Error(), c.want))) {
+				t.Errorf("error is %v, want %q", err, c.want)
+			}
+			if got := string(Markdown(rows)); !strings.Contains(got, c.table) {
+				t.Errorf("the table is\n%s\nwant %s in it", got, c.table)
+			}
+		})
+	}
+}
+
+func TestCompareRefuses(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		change func(*Facts)
+		want   string
+	}{
+		"nothing":         {func(f *Facts) { *f = Facts{} }, "0 starts of the stock image and 0 of the slim one"},
+		"fewer starts":    {func(f *Facts) { f.Slim.Starts = f.Slim.Starts[:2] }, "3 starts of the stock image and 2 of the slim one"},
+		"no size":         {func(f *Facts) { f.Stock.DiskBytes = 0 }, "on disk was not measured"},
+		"no build's time": {func(f *Facts) { f.Slim.ChangeSeconds = 0 }, "build after a one-line backend change was not measured"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := facts()
+			c.change(&f)
+			if _, err := Compare(f); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		starts []Start
+		want   float64
+	}{
+		"one":  {starts(5), 5},
+		"odd":  {starts(9, 1, 5), 5},
+		"even": {starts(9, 1, 6, 5), 5.5},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := median(c.starts, func(s Start) int64 { return s.Milliseconds }); got != c.want {
+				t.Errorf("the median is %v, want %v", got, c.want)
+			}
+		})
+	}
+}

@@ -54,8 +54,8 @@ func newBenchTable() *cobra.Command {
 		Short: "Make the table of what was measured, and hold the slim image to its limits.",
 		Long: `Make the table of what was measured: an object with "stock" and "slim", each with
 "compressedBytes", "diskBytes" and "files" (as in the output of gitops image inspect),
-"buildSeconds", "changeSeconds" and "starts" (the outputs of gitops bench start). A limit that the
-slim image misses fails the command once the table is written.`,
+"starts" (the outputs of gitops bench start) and, where builds were timed, "buildSeconds" and
+"changeSeconds". A limit that the slim image misses fails the command once the table is written.`,
 		Example: `  gitops bench table --facts facts.json --markdown table.md`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

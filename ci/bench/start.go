@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -18,6 +19,8 @@ import (
 // Start is one start of a program, until it was ready.
 type Start struct {
 	Milliseconds int64 `json:"milliseconds"`
+	// WaitingMilliseconds are those of them in which its main thread could have run and others had the processors.
+	WaitingMilliseconds int64 `json:"waitingMilliseconds"`
 	// ProcessorMilliseconds is what all of its threads used together.
 	ProcessorMilliseconds int64 `json:"processorMilliseconds"`
 	// ResidentBytes is the most memory it had at once.
@@ -28,7 +31,7 @@ type Start struct {
 var ErrEnded = errors.New("it ended before it was ready")
 
 // pause is the time between two questions, and so the precision. Asked more often, a program that starts is busy with
-// answers: at every 10 ms they were a tenth of what it did.
+// answers.
 const pause = 50 * time.Millisecond
 
 // Measure starts a program, asks the URLs in turn until each has answered 200, and kills it there and then: what the
@@ -45,6 +48,7 @@ func Measure(ctx context.Context, argv, urls []string) (Start, error) {
 	go func() { _ = program.Wait(); close(ended) }()
 	err := answered(ctx, urls, ended)
 	ready := time.Since(began)
+	waited := waiting(program.Process.Pid)
 	// It can have ended by itself.
 	_ = program.Process.Kill()
 	<-ended
@@ -52,11 +56,33 @@ func Measure(ctx context.Context, argv, urls []string) (Start, error) {
 		return Start{}, fmt.Errorf("%s: %w: %s", argv[0], err, cmp.Or(lastLine(output.String()), "it said nothing"))
 	}
 	state := program.ProcessState
-	start := Start{Milliseconds: ready.Milliseconds(), ProcessorMilliseconds: (state.UserTime() + state.SystemTime()).Milliseconds()}
+	start := Start{
+		Milliseconds:          ready.Milliseconds(),
+		WaitingMilliseconds:   waited.Milliseconds(),
+		ProcessorMilliseconds: (state.UserTime() + state.SystemTime()).Milliseconds(),
+	}
 	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
 		start.ResidentBytes = usage.Maxrss * 1024 // as Linux counts it
 	}
 	return start, nil
+}
+
+// waiting is how long the main thread of a process has waited for a processor; 0 where the kernel does not say.
+func waiting(pid int) time.Duration {
+	schedstat, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	return waitingIn(string(schedstat))
+}
+
+// waitingIn is the second number: nanoseconds at work, nanoseconds waiting, times at work.
+func waitingIn(schedstat string) time.Duration {
+	var worked, waited time.Duration
+	if _, err := fmt.Sscan(schedstat, &worked, &waited); err != nil {
+		return 0
+	}
+	return waited
 }
 
 // answered waits until each URL has answered 200.

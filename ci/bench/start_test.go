@@ -84,3 +84,24 @@ func TestMeasureFails(t *testing.T) {
 		})
 	}
 }
+
+func TestWaitingIn(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		schedstat string
+		want      time.Duration
+	}{
+		"as the kernel writes it": {"919712 1983117 2\n", 1983117},
+		"switched off":            {"0 0 0\n", 0},
+		"something else":          {"none", 0},
+		"nothing":                 {"", 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := waitingIn(c.schedstat); got != c.want {
+				t.Errorf("waited %s, want %s", got, c.want)
+			}
+		})
+	}
+}

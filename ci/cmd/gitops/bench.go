@@ -24,7 +24,8 @@ func newBenchStart() *cobra.Command {
 		Use:   "start --url URL… -- PROGRAM [ARG]…",
 		Short: "Start a program and measure how soon it is ready.",
 		Long: `Start a program, ask each --url until it has answered 200, and kill the program. Prints the time
-until then, the processor time and the most memory that the program used.`,
+until then and the part of it in which others had the processors, the processor time and the most
+memory that the program used.`,
 		Example: `  gitops bench start --url http://localhost:4001/.backstage/health/v1/readiness -- node packages/backend`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && len(urls) > 0 {

@@ -6,7 +6,8 @@
 # - The Node is that of the released image; the documentation has 24, with which
 #   better-sqlite3 aborts.
 # - Yarn 4 does not keep its cache where the documentation mounts one. It is told
-#   to, and not to clear it, so both images are built with a warm one.
+#   to, and not to clear it, so both images are built with a warm one. Dagger
+#   gives the mount to root (`uid=` is refused), so root hands it over.
 # - This app has no plugins/ and no examples/, but a catalog/.
 #
 # By hand: docker build -f ci/bench/stock.Dockerfile \

@@ -90,7 +90,7 @@ func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 	defer v.end(ctx)
 	shown, err := v.prove(ctx, "--changes")
 	if err == nil {
-		_, err = shown.Sync()
+		_, err = shown.Sync(ctx)
 	}
 	if err != nil {
 		return err

@@ -72,12 +72,13 @@ func withFaults(faults []string) []string {
 	return []string{"--faults", strings.Join(faults, ",")}
 }
 
-// Fail where something could not be shown. `dagger call e2e` does.
-func (e *E2e) Sync() (*E2e, error) {
+// Print what was shown as Markdown, and fail where something could not be.
+// `dagger call e2e` does.
+func (e *E2e) Sync(ctx context.Context) (string, error) {
 	if !e.Proven {
-		return nil, errors.New(e.Failure)
+		return "", errors.New(e.Failure)
 	}
-	return e, nil
+	return e.Report.File("proof.md").Contents(ctx)
 }
 
 // proofRemote is the Git service that Argo CD reads a candidate from.
@@ -177,7 +178,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		err = v.note(ctx)
 	}
 	if err == nil {
-		_, err = shown.Sync()
+		_, err = shown.Sync(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)

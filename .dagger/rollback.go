@@ -116,7 +116,7 @@ func (b *rollback) verify(ctx context.Context) error {
 	}
 	shown, err := b.show(ctx, &candidate{git, b.made.Commit, b.source.Repository.name(), former.Digest}, "--changes=false")
 	if err == nil {
-		_, err = shown.Sync()
+		_, err = shown.Sync(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: nothing was committed", err)

@@ -696,7 +696,16 @@ func (a Airgap) Stop(ctx context.Context) error {
 // the cache directory unless something else is in it: --cache may name a
 // folder that was there before.
 func (a Airgap) Down(ctx context.Context) error {
-	if err := a.Stop(ctx); err != nil {
+	if _, err := os.Stat(a.Cache); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	// To the end: another run would start in a folder that is being removed.
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := a.stop(ctx); err != nil {
 		return err
 	}
 	for _, made := range []string{"airgap", "engine.env", "engine.env.tmp", "sets", "sets.tmp", "state", "tmp", "build", "logs", "parts", "lock"} {
@@ -704,7 +713,7 @@ func (a Airgap) Down(ctx context.Context) error {
 			return err
 		}
 	}
-	err := os.Remove(a.Cache)
+	err = os.Remove(a.Cache)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
 		return nil
 	}

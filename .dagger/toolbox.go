@@ -25,13 +25,16 @@ func goContainer(source *dagger.Directory) *dagger.Container {
 }
 
 // gitops is the helper program, compiled from ci/cmd/gitops.
-func (m *BackstageGitops) gitops() *dagger.File {
+func (m *BackstageGitops) gitops() *dagger.File { return m.program("./ci/cmd/gitops") }
+
+// program is a program of ci/.
+func (m *BackstageGitops) program(path string) *dagger.File {
 	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
 		Include: []string{"go.mod", "go.sum", "ci/**/*.go", "ci/proof/*"},
 		Exclude: []string{"ci/slim", "ci/airgap", "ci/cmd/airgap", "**/*_test.go"},
 	})).
-		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/gitops", "./ci/cmd/gitops"}).
-		File("/gitops")
+		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/program", path}).
+		File("/program")
 }
 
 // toolbox is where the helper program runs: beside git, with the checkout.

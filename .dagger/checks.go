@@ -85,10 +85,10 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 	fresh := m.committed()
 	v, err := fresh.built(ctx, kubernetesVersion, 0)
+	defer v.end(ctx)
 	if err != nil {
 		return err
 	}
-	defer v.end(ctx)
 	shown, err := v.prove(ctx, "--changes")
 	if err == nil {
 		_, err = shown.Sync(ctx)

@@ -23,8 +23,13 @@ func (m *BackstageGitops) Cluster(ctx context.Context,
 	//
 	// +default=0
 	workers int,
-) (*dagger.Service, error) {
+) (served *dagger.Service, err error) {
 	v, err := m.built(ctx, kubernetes, workers)
+	defer func() {
+		if err != nil {
+			v.end(ctx)
+		}
+	}()
 	if err != nil {
 		return nil, err
 	}

@@ -57,10 +57,10 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	faults []string,
 ) (*E2e, error) {
 	v, err := m.built(ctx, kubernetes, workers)
+	defer v.end(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer v.end(ctx)
 	return v.prove(ctx, append([]string{"--changes"}, withFaults(faults)...)...)
 }
 
@@ -95,10 +95,12 @@ type verifier struct {
 	// off leaves the commit unproven.
 	off bool
 
-	// ready is closed when there is a cluster, or failed says why not.
-	ready  chan struct{}
-	failed error
-	kind   *dagger.KindCluster
+	// started says that a cluster is being made; ready is closed when there is
+	// one, or failed says why not.
+	started bool
+	ready   chan struct{}
+	failed  error
+	kind    *dagger.KindCluster
 	// registry is the one that the cluster pulls from.
 	registry *dagger.Service
 }
@@ -107,10 +109,13 @@ func (r *releaser) verifier(kubernetes string, workers int) *verifier {
 	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan struct{})}
 }
 
-// built is HEAD with its image in the embedded registry, and a cluster in the
-// making.
+// built is HEAD with its image in a registry of this session, and a cluster in
+// the making.
 func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int) (*verifier, error) {
-	r := m.releaser(target{remote: gitRemote, branch: "main"})
+	// What a release has left stays as it is.
+	fresh := *m
+	fresh.Ephemeral = true
+	r := fresh.releaser(target{remote: gitRemote, branch: "main"})
 	v := r.verifier(kubernetes, workers)
 	return v, r.steps(ctx,
 		step{"Read the source", r.read},
@@ -128,6 +133,7 @@ func (v *verifier) start(ctx context.Context) error {
 	if v.off || v.digest != "" {
 		return nil
 	}
+	v.started = true
 	go func() {
 		defer close(v.ready)
 		if v.failed = v.cluster(ctx); v.failed != nil {
@@ -316,10 +322,12 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 		return nil, fmt.Errorf("prove: %w", err)
 	}
 	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Report: proven.Directory("/proof")}
-	if failure != "" {
-		shown.Report = shown.Report.WithDirectory("logs", v.kind.Logs())
-	}
 	// Now: the cluster may be gone when it is looked at.
+	if failure != "" {
+		if logged, err := shown.Report.WithDirectory("logs", v.kind.Logs()).Sync(ctx); err == nil {
+			shown.Report = logged
+		}
+	}
 	shown.Report, err = shown.Report.Sync(ctx)
 	return shown, err
 }
@@ -327,8 +335,14 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 // end removes the cluster. It would be gone with the session as well, but the
 // session's end has ten seconds for that, which a busy machine exceeds.
 func (v *verifier) end(ctx context.Context) {
+	if !v.started {
+		return
+	}
+	v.abandon(errors.New("the cluster is not needed any more"))
+	<-v.ready
 	if v.kind != nil {
-		_ = v.kind.Delete(ctx)
+		// The session's end removes what this cannot.
+		_ = v.kind.Delete(context.WithoutCancel(ctx))
 	}
 }
 

@@ -181,6 +181,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Inspect the image", r.inspect},
 		step{"Prove the commit", v.verify},
 		step{"Commit and push", v.push},
+		step{"Tag the image", r.tag},
 	)
 	v.end(ctx)
 	if failure != nil && r.source == nil {
@@ -331,6 +332,9 @@ func (r *releaser) read(ctx context.Context) error {
 	if r.target.commitBy = cmp.Or(r.target.commitBy, "git"); pushes[r.target.commitBy] == nil {
 		return fmt.Errorf("--commit-by is %q: it can be git, github or pull-request", r.target.commitBy)
 	}
+	if r.target.commitBy != "git" && (r.target.remote == gitRemote || r.target.token == nil) {
+		return fmt.Errorf("--commit-by %s wants --remote, a repository of GitHub, and --token", r.target.commitBy)
+	}
 	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
 	if err != nil {
 		return err
@@ -401,9 +405,6 @@ func (r *releaser) publish(ctx context.Context) error {
 		return nil
 	}
 	address, args := r.name()+":"+r.source.Tag, r.access()
-	for _, tag := range r.source.Tags[1:] {
-		args = append(args, "--also-tag", tag)
-	}
 	if r.target.retag {
 		args = append(args, "--retag")
 	}
@@ -414,6 +415,26 @@ func (r *releaser) publish(ctx context.Context) error {
 	}
 	r.digest = published.Digest
 	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": r.digest}
+	return nil
+}
+
+// tag gives a released image its other tags, those that move from release to
+// release among them: only once its commit is there.
+func (r *releaser) tag(ctx context.Context) error {
+	if r.built == nil || len(r.source.Tags) < 2 {
+		return nil
+	}
+	args := append([]string{"image", "publish", r.reachable(r.name() + ":" + r.source.Tag), "--archive", "/image.tar", "--created", r.source.InputsTime}, r.access()...)
+	for _, tag := range r.source.Tags[1:] {
+		args = append(args, "--also-tag", tag)
+	}
+	if r.target.retag {
+		args = append(args, "--retag")
+	}
+	var published struct{ Digest string }
+	if err := run(ctx, r.box.WithMountedFile("/image.tar", r.archive()), &published, args...); err != nil {
+		return fmt.Errorf("tag %w: the commit is there, the same command continues from there", err)
+	}
 	return nil
 }
 

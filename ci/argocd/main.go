@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,7 +81,7 @@ func (a *Argocd) gitops(ctx context.Context, kubeconfig *dagger.File, cluster *d
 			return "", fmt.Errorf("gitops argocd %s: %w", args[0], err)
 		}
 		_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
-		return "", errors.New(strings.TrimSpace(last))
+		return "", errors.New(cmp.Or(strings.TrimSpace(last), strings.TrimSpace(stderr), fmt.Sprintf("gitops argocd %s: exit code %d", args[0], code)))
 	}
 	out, err := ran.Stdout(ctx)
 	return dagger.JSON(out), err

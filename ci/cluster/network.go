@@ -112,19 +112,19 @@ type Outside struct {
 	Addresses []string `json:"addresses"`
 }
 
-// Fenced reads what a cluster's nodes and pods tried to reach outside since the cluster was made, or since a node was
-// started again.
+// Fenced reads what a cluster's nodes and pods tried to reach outside since the fence was raised, which is when the nodes
+// had started, or since Forget or a restart of the nodes.
 func Fenced(ctx context.Context, name string) (Outside, error) {
 	_, all, err := find(ctx, name)
 	if err != nil {
 		return Outside{}, err
 	}
 	o := Outside{Addresses: []string{}}
-	image, err := exec.Output(exec.CommandContext(ctx, "docker", "inspect", "--format", "{{.Config.Image}}", all[0].String()))
+	image, err := imageOf(ctx, all[0])
 	if err != nil {
-		return Outside{}, explain(err)
+		return Outside{}, err
 	}
-	counters, err := inDaemonsNetwork(ctx, strings.TrimSpace(string(image)), "iptables -w -nvxL "+fence)
+	counters, err := inDaemonsNetwork(ctx, image, "iptables -w -nvxL "+fence)
 	if err != nil {
 		return Outside{}, fmt.Errorf("%w: %w", ErrNoFence, err)
 	}
@@ -152,6 +152,36 @@ func Fenced(ctx context.Context, name string) (Outside, error) {
 	slices.Sort(o.Addresses)
 	o.Addresses = slices.Compact(o.Addresses)
 	return o, nil
+}
+
+// Forget sets the count of Fenced back to nothing.
+func Forget(ctx context.Context, name string) error {
+	_, all, err := find(ctx, name)
+	if err != nil {
+		return err
+	}
+	image, err := imageOf(ctx, all[0])
+	if err != nil {
+		return err
+	}
+	if _, err := inDaemonsNetwork(ctx, image, "iptables -w -Z "+fence); err != nil {
+		return err
+	}
+	for _, n := range all {
+		if err := n.CommandContext(ctx, "sh", "-euc", "iptables -w -Z "+fence+"; list=/proc/net/xt_recent/"+fence+"; if [ -e $list ]; then echo / > $list; fi").Run(); err != nil {
+			return fmt.Errorf("packet filter of node %s: %w", n, explain(err))
+		}
+	}
+	return nil
+}
+
+// imageOf is the image that a node was made of.
+func imageOf(ctx context.Context, n nodes.Node) (string, error) {
+	image, err := exec.Output(exec.CommandContext(ctx, "docker", "inspect", "--format", "{{.Config.Image}}", n.String()))
+	if err != nil {
+		return "", explain(err)
+	}
+	return strings.TrimSpace(string(image)), nil
 }
 
 // refusedPackets reads the counter of the last rule.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"time"
 
 	"dagger/kind/internal/dagger"
 )
@@ -12,6 +13,8 @@ import (
 func (c *Cluster) Container() *dagger.Container {
 	return c.Tools.
 		WithFile("/kubeconfig", c.Kubeconfig).
+		// The cluster is another one at each look: never answered from cache.
+		WithEnvVariable("KIND_RUN", time.Now().Format(time.RFC3339Nano)).
 		WithEnvVariable("KUBECONFIG", "/kubeconfig")
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,7 +98,7 @@ func run(ctx context.Context, ctr *dagger.Container, args []string) (*dagger.Con
 		return nil, err
 	}
 	_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
-	return nil, errors.New(strings.TrimSpace(last))
+	return nil, errors.New(cmp.Or(strings.TrimSpace(last), strings.TrimSpace(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:2], " "), code)))
 }
 
 // mirror puts images into a registry, under their own paths. What is there

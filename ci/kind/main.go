@@ -117,7 +117,7 @@ func (k *Kind) Cluster(ctx context.Context,
 	//
 	// +optional
 	fence bool,
-) (*Cluster, error) {
+) (made *Cluster, err error) {
 	image := nodeImage + ":" + version
 	args := []string{"gitops", "cluster", "create", "--name", name, "--image", image, "--workers", strconv.Itoa(workers),
 		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
@@ -138,6 +138,11 @@ func (k *Kind) Cluster(ctx context.Context,
 	if err != nil {
 		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			_, _ = docker.Stop(context.WithoutCancel(ctx))
+		}
+	}()
 	tools := k.tools(docker, registry)
 	if workers > 0 {
 		network := k.network()

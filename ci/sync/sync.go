@@ -379,8 +379,12 @@ func lastWords(log []string) string {
 	if json.Unmarshal([]byte(last), &entry) == nil {
 		last = cmp.Or(entry.Message, last)
 	}
+	last = userinfo.ReplaceAllString(last, "://***@")
 	return "; its log ends with " + strconv.Quote(last[:min(300, len(last))])
 }
+
+// userinfo is the credential in an address, such as that of a database.
+var userinfo = regexp.MustCompile(`://[^/?#\s@]*@`)
 
 // complaint is a line of a log that tells of an error.
 var complaint = regexp.MustCompile(`(?i)\b(error|fatal|panic|exception)\b`)

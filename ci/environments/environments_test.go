@@ -75,7 +75,7 @@ environments: [{name: dev}, {name: staging, namespace: stage}, {name: prod}]
 
 // running is what Argo CD says of an environment that runs a digest.
 func running(sync, health, container, image string, ready bool) []byte {
-	return fmt.Appendf(nil, `{"sync": %q, "health": %q, "pods": [
+	return fmt.Appendf(nil, `{"application": "backstage-dev", "sync": %q, "health": %q, "pods": [
 		{"name": "old", "current": false, "containers": [{"name": "backend", "imageID": "other", "ready": true}]},
 		{"name": "new", "current": true, "containers": [{"name": %q, "imageID": "registry/app@%s", "ready": %t}, {"name": "proxy", "imageID": "x", "ready": true}]}]}`,
 		sync, health, container, image, ready)
@@ -127,6 +127,7 @@ func TestPromoteRefuses(t *testing.T) {
 		"nobody asked":              {p: environments.Promotion{From: "dev", To: "staging"}, is: environments.ErrUnproven, says: "nobody asked Argo CD"},
 		"out of sync":               {p: environments.Promotion{From: "dev", To: "staging", Running: running("OutOfSync", "Healthy", "backend", digest("2"), true)}, is: environments.ErrUnproven, says: "OutOfSync and Healthy"},
 		"degraded":                  {p: environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Degraded", "backend", digest("2"), true)}, is: environments.ErrUnproven, says: "Synced and Degraded"},
+		"another application":       {p: environments.Promotion{From: "dev", To: "staging", Running: []byte(`{"application": "other", "sync": "Synced", "health": "Healthy"}`)}, is: environments.ErrUnproven, says: `of the Application "other", not of dev`},
 		"another digest":            {p: environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Healthy", "backend", digest("9"), true)}, is: environments.ErrUnproven, says: "backend of new in dev"},
 		"not ready":                 {p: environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Healthy", "frontend", digest("2"), false)}, is: environments.ErrUnproven, says: "frontend of new in dev"},
 		"no pod of the portal":      {p: environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Healthy", "other", digest("2"), true)}, is: environments.ErrUnproven, says: "no pod of dev"},

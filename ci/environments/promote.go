@@ -105,8 +105,8 @@ func (p Promotion) proven(pin bump.Pin) error {
 		return fmt.Errorf("%w: nobody asked Argo CD whether %s runs %.19s", ErrUnproven, p.From, pin.Digest)
 	}
 	var running struct {
-		Sync, Health string
-		Pods         []struct {
+		Application, Sync, Health string
+		Pods                      []struct {
 			Name       string
 			Current    bool
 			Containers []struct {
@@ -117,6 +117,10 @@ func (p Promotion) proven(pin bump.Pin) error {
 	}
 	if err := json.Unmarshal(p.Running, &running); err != nil {
 		return fmt.Errorf("%w: what Argo CD said of %s: %w", ErrUnproven, p.From, err)
+	}
+	// The ApplicationSet names Applications by release and environment.
+	if !strings.HasSuffix(running.Application, "-"+p.From) {
+		return fmt.Errorf("%w: what Argo CD said is of the Application %q, not of %s", ErrUnproven, running.Application, p.From)
 	}
 	if running.Sync != "Synced" || running.Health != "Healthy" {
 		return fmt.Errorf("%w: %s is %s and %s, not Synced and Healthy", ErrUnproven, p.From, running.Sync, running.Health)

@@ -56,6 +56,10 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	faults []string,
 ) (*E2e, error) {
+	var known []string
+	if err := run(ctx, m.toolbox(), &known, append([]string{"faults"}, faults...)...); err != nil {
+		return nil, err
+	}
 	v, err := m.built(ctx, kubernetes, workers)
 	defer v.end(ctx)
 	if err != nil {

@@ -51,6 +51,12 @@ func Faults() []string {
 	return names
 }
 
+// CheckFaults refuses names of which there is no fault.
+func CheckFaults(names []string) error {
+	_, err := chosen(names)
+	return err
+}
+
 // chosen are the faults that are asked for by name.
 func chosen(names []string) ([]fault, error) {
 	for _, n := range names {

@@ -68,6 +68,19 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	return cmd
 }
 
+func newFaults() *cobra.Command {
+	return &cobra.Command{
+		Use:   "faults [NAME]…",
+		Short: "List what prove can have go wrong, and refuse other names.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := proof.CheckFaults(args); err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), proof.Faults())
+		},
+	}
+}
+
 func newDeploy() *cobra.Command {
 	var (
 		s          proof.Session

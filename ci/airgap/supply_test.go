@@ -86,19 +86,12 @@ func TestOneDistribution(t *testing.T) {
 // TestOneKubernetes: functions take the version as a default, which Dagger reads from a comment.
 func TestOneKubernetes(t *testing.T) {
 	t.Parallel()
-	read := func(file string) string {
-		text, err := os.ReadFile(filepath.Join("../..", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	pinned := regexp.MustCompile(`kubernetesVersion = "(v[0-9.]+)"`).FindStringSubmatch(read(".dagger/versions.go"))
+	pinned := regexp.MustCompile(`kubernetesVersion = "(v[0-9.]+)"`).FindStringSubmatch(read(t, ".dagger/versions.go"))
 	if pinned == nil {
 		t.Fatal(".dagger/versions.go has no kubernetesVersion")
 	}
 	for _, file := range []string{".dagger/e2e.go", ".dagger/cluster.go", "ci/kind/main.go"} {
-		defaults := regexp.MustCompile(`// \+default="(v[0-9.]+)"`).FindAllStringSubmatch(read(file), -1)
+		defaults := regexp.MustCompile(`// \+default="(v[0-9.]+)"`).FindAllStringSubmatch(read(t, file), -1)
 		if len(defaults) != 1 || defaults[0][1] != pinned[1] {
 			t.Errorf("%s has the defaults %q, want %s once", file, defaults, pinned[1])
 		}

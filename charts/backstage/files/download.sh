@@ -3,7 +3,9 @@
 set -eu
 
 if [ "$FROM" = latest ]; then
-  FROM=$(rclone lsf --include 'backstage-*.dump' "$BUCKET" | sort | tail -n 1)
+  # A list that is refused is an error, not an empty list.
+  all=$(rclone lsf --include 'backstage-*.dump' "$BUCKET")
+  FROM=$(printf '%s\n' "$all" | sort | tail -n 1)
 fi
 if [ -z "$FROM" ]; then
   echo >&2 "there is no dump in $BUCKET"

@@ -7,7 +7,9 @@ rclone copy --include 'backstage-*.dump' "$BACKUP_DIR" "$BUCKET"
 rclone check --one-way --include 'backstage-*.dump' "$BACKUP_DIR" "$BUCKET"
 echo "copied $(ls "$BACKUP_DIR") to $BUCKET"
 
-rclone lsf --include 'backstage-*.dump' "$BUCKET" | sort -r | tail -n "+$((KEEP + 1))" | while read -r old; do
+# A list that is refused is an error, not an empty list.
+all=$(rclone lsf --include 'backstage-*.dump' "$BUCKET")
+printf '%s\n' "$all" | sort -r | tail -n "+$((KEEP + 1))" | while read -r old; do
   rclone deletefile "$BUCKET/$old"
   echo "removed $old"
 done

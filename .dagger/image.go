@@ -15,7 +15,7 @@ const imageUser = "65532:65532"
 var imageConfigs = []string{"--config", "/app/app-config.yaml", "--config", "/app/app-config.production.yaml"}
 
 // imageInputs are the paths of the checkout that decide the image's content.
-var imageInputs = []string{"backstage", "ci/slim", ".dagger/versions.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts/yarn"}
+var imageInputs = []string{"backstage", "ci/slim", ".dagger/bases.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts/yarn"}
 
 // Make the production image: Node, the files the backend loads, nothing else.
 //

@@ -1,21 +1,14 @@
 package main
 
-// The images every stage is made of, by their official names, with the reason
-// for each pin. On a machine that reaches no container registry ci/airgap's
-// mirror answers for these names; a test there holds the two equal.
+// The images that work on a release, by their official names, with the reason for
+// each pin; those that are in it are in bases.go. On a machine that reaches no
+// container registry ci/airgap's mirror answers for these names; a test there
+// holds the two equal.
 const (
-	// nodeImage builds and tests the app. Node 24 aborts with better-sqlite3 12.
-	// renovate: datasource=docker depName=node
-	nodeImage = "docker.io/library/node:22.23.3-bookworm"
-
 	// stockImage is under the image that Backstage's own Dockerfile makes, which
 	// `bench` compares: the same Node, without compilers.
 	// renovate: datasource=docker depName=node
 	stockImage = "docker.io/library/node:22.23.3-bookworm-slim"
-
-	// slimImage is under the released image: glibc, libstdc++, certificates,
-	// time zones and a non-root user, no shell.
-	slimImage = "gcr.io/distroless/cc-debian12:nonroot"
 
 	// goImage compiles and tests ci/; it has git, which the helper program runs.
 	// renovate: datasource=docker depName=golang

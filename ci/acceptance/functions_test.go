@@ -117,7 +117,7 @@ func TestImage(t *testing.T) {
 	}
 	// A commit that changed the image's content, not just any.
 	revision := labels["revision"]
-	if got := git(t, project, "log", "-1", "--format=%H", "HEAD", "--", "backstage", "ci/slim", ".dagger/versions.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts/yarn"); revision != got {
+	if got := git(t, project, "log", "-1", "--format=%H", "HEAD", "--", "backstage", "ci/slim", ".dagger/bases.go", ".dagger/image.go", ".dagger/app.go", ".dagger/scripts/yarn"); revision != got {
 		t.Errorf("its revision is %q, want %s", revision, got)
 	}
 	for _, name := range []string{"title", "source", "version", "created"} {

@@ -98,16 +98,21 @@ func TestOneKubernetes(t *testing.T) {
 	}
 }
 
-// TestMirrorServesVersions: the core is exactly what .dagger/versions.go names
-// less what the sets have, so that nothing is built for nobody.
+// TestMirrorServesVersions: the core is exactly what .dagger/bases.go and
+// .dagger/versions.go name less what the sets have, so that nothing is built for
+// nobody.
 func TestMirrorServesVersions(t *testing.T) {
 	t.Parallel()
-	parsed, err := parser.ParseFile(token.NewFileSet(), "versions.go", read(t, ".dagger/versions.go"), parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
+	var decls []ast.Decl
+	for _, file := range []string{".dagger/bases.go", ".dagger/versions.go"} {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, read(t, file), parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decls = append(decls, parsed.Decls...)
 	}
 	var named []string
-	for _, d := range parsed.Decls {
+	for _, d := range decls {
 		decl, ok := d.(*ast.GenDecl)
 		if !ok || decl.Tok != token.CONST {
 			continue
@@ -131,12 +136,12 @@ func TestMirrorServesVersions(t *testing.T) {
 	all := s.images(s.sets())
 	for _, ref := range named {
 		if all[ref] == nil {
-			t.Errorf("versions.go names %s, the mirror serves\n%s", ref, strings.Join(sortedKeys(all), "\n"))
+			t.Errorf(".dagger names %s, the mirror serves\n%s", ref, strings.Join(sortedKeys(all), "\n"))
 		}
 	}
 	for _, ref := range sortedKeys(s.images([]string{coreSet})) {
 		if !slices.Contains(named, ref) {
-			t.Errorf("the mirror always serves %s, versions.go names\n%s", ref, strings.Join(named, "\n"))
+			t.Errorf("the mirror always serves %s, .dagger names\n%s", ref, strings.Join(named, "\n"))
 		}
 	}
 }

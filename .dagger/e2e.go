@@ -34,8 +34,8 @@ type E2e struct {
 // commit the chart that names it to a Git service of this session, let Argo CD
 // deploy that, and use the portal. Leaves nothing behind but its report.
 //
-// Fails where something could not be shown; `e2e report export --path out`
-// keeps the evidence in either case.
+// Fails where something could not be shown; `e2e report export --path out` keeps
+// the evidence in either case. Where image or cluster cannot be made there is none.
 //
 // +cache="never"
 func (m *BackstageGitops) E2e(ctx context.Context,
@@ -65,15 +65,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
-	return v.prove(ctx, append([]string{"--changes"}, withFaults(faults)...)...)
-}
-
-// withFaults are the arguments of a proof for these faults.
-func withFaults(faults []string) []string {
-	if len(faults) == 0 {
-		return nil
-	}
-	return []string{"--faults", strings.Join(faults, ",")}
+	return v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","))
 }
 
 // Fail where something could not be shown. `dagger call e2e` does. The answer is
@@ -184,27 +176,26 @@ func (v *verifier) verify(ctx context.Context) error {
 	}
 	// What later commits do is not this release's matter: e2e shows that.
 	shown, err := v.prove(ctx, "--changes=false")
-	if err == nil {
-		v.proof = shown.Report
-		err = v.note(ctx)
-	}
-	if err == nil {
-		_, err = shown.Sync(ctx)
-	}
-	if err != nil {
+	if err := v.accept(ctx, shown, err); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)
 	}
 	return nil
 }
 
-// note puts what was shown among the facts of the release.
-func (v *verifier) note(ctx context.Context) error {
+// accept keeps what was shown for the report, and refuses a commit of which not
+// everything was.
+func (v *verifier) accept(ctx context.Context, shown *E2e, err error) error {
+	if err != nil {
+		return err
+	}
+	v.proof = shown.Report
 	proof, err := v.proof.File("proof.json").Contents(ctx)
 	if err != nil {
 		return fmt.Errorf("read the proof: %w", err)
 	}
 	v.facts["proof"] = json.RawMessage(proof)
-	return nil
+	_, err = shown.Sync(ctx)
+	return err
 }
 
 // push pushes the proven commit.
@@ -266,13 +257,12 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var published struct{ Digest string }
-	if err := run(ctx, box.WithMountedFile("/image.tar", v.archive()), &published, "image", "publish",
-		v.sessionImage(v.source.Tag), "--archive", "/image.tar", "--created", v.source.InputsTime, "--plain-http", "--retag"); err != nil {
+	digest, err := v.publishTo(ctx, box, v.sessionImage(v.source.Tag), "--plain-http", "--retag")
+	if err != nil {
 		return nil, err
 	}
-	if published.Digest != v.digest {
-		return nil, fmt.Errorf("the image to prove is %s, not %s as published", published.Digest, v.digest)
+	if digest != v.digest {
+		return nil, fmt.Errorf("the image to prove is %s, not %s as published", digest, v.digest)
 	}
 	var proposed struct{ Commit string }
 	if err := run(ctx, box, &proposed, "propose", "--remote", v.target.remote, "--branch", v.target.branch, "--to", proofRemote,

@@ -15,23 +15,57 @@ import (
 
 // Release is what a release did.
 type Release struct {
-	// "released" or "nothing-to-release".
+	// "released", "proposed", "nothing-to-release", "published-not-committed" or
+	// "failed".
 	Outcome string
 
-	// Image by digest, as it was published.
-	Image string
-
-	// Tag of the image, for people.
-	Tag string
-
-	// Commit in the Git remote that points the chart at the image.
-	Commit string
+	// Why it ended early, one sentence; empty where it did not.
+	Failure string
 
 	// The report as Markdown, fit for a GitHub job summary.
 	Summary string
 
-	// The report as files: report.json and report.md.
+	// The report as files: report.json, report.md, and the proof's in proof/. Where
+	// the release ended early too.
 	Report *dagger.Directory
+
+	// +private
+	Ref string
+
+	// +private
+	Label string
+
+	// +private
+	Pushed string
+}
+
+// Fail where the release ended early. The answer is the ID of the report, as the CLI
+// wants an ID of whatever has this function.
+func (r *Release) Sync(ctx context.Context) (string, error) {
+	if err := r.failed(); err != nil {
+		return "", err
+	}
+	id, err := r.Report.ID(ctx)
+	return string(id), err
+}
+
+// Image by digest, as it was published. Fails where the release ended early.
+func (r *Release) Image() (string, error) { return r.Ref, r.failed() }
+
+// Tag of the image, for people. Fails where the release ended early.
+func (r *Release) Tag() (string, error) { return r.Label, r.failed() }
+
+// Commit in the Git remote that points the chart at the image. Fails where the
+// release ended early.
+func (r *Release) Commit() (string, error) { return r.Pushed, r.failed() }
+
+// failed is why the release ended early, followed by the report of the steps until
+// then.
+func (r *Release) failed() error {
+	if r.Failure == "" {
+		return nil
+	}
+	return fmt.Errorf("%s\n\n%s", r.Failure, r.Summary)
 }
 
 // Release the checkout's HEAD: publish its image, prove in an ephemeral cluster
@@ -101,14 +135,16 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	if err != nil {
 		return "", err
 	}
-	return released.Summary, nil
+	return released.Summary, released.failed()
 }
 
 // Release as `release` does, and hand on what came of it: outcome, image,
 // commit, and the report as files.
 //
 // A function of its own, because the Dagger CLI prints the ID of an object and
-// nothing of what it holds.
+// nothing of what it holds. Fails where the release ended early, but for `outcome`,
+// `failure`, `summary` and `report`: `released report export --path out` keeps the
+// evidence in either case.
 //
 // +cache="never"
 func (m *BackstageGitops) Released(ctx context.Context,
@@ -188,10 +224,10 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		return nil, failure // refused before anything was done
 	}
 	release, err := r.report(ctx, failure)
-	if failure != nil && err == nil {
-		return nil, fmt.Errorf("%w\n\n%s", failure, release.Summary)
+	if err != nil {
+		return nil, errors.Join(failure, err)
 	}
-	return release, errors.Join(failure, err)
+	return release, nil
 }
 
 // target is where a release goes. No image means the embedded registry, no
@@ -404,16 +440,11 @@ func (r *releaser) publish(ctx context.Context) error {
 	if r.digest != "" {
 		return nil
 	}
-	address, args := r.name()+":"+r.source.Tag, r.access()
-	if r.target.retag {
-		args = append(args, "--retag")
-	}
-	var published struct{ Digest string }
-	if err := run(ctx, r.box.WithMountedFile("/image.tar", r.archive()), &published,
-		append([]string{"image", "publish", r.reachable(address), "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...); err != nil {
+	digest, err := r.publishTo(ctx, r.box, r.reachable(r.name()+":"+r.source.Tag), r.pushing()...)
+	if err != nil {
 		return fmt.Errorf("publish %w: nothing was committed", err)
 	}
-	r.digest = published.Digest
+	r.digest = digest
 	r.facts["image"] = map[string]any{"name": r.name(), "tag": r.source.Tag, "digest": r.digest}
 	return nil
 }
@@ -424,18 +455,31 @@ func (r *releaser) tag(ctx context.Context) error {
 	if r.built == nil || len(r.source.Tags) < 2 {
 		return nil
 	}
-	args := append([]string{"image", "publish", r.reachable(r.name() + ":" + r.source.Tag), "--archive", "/image.tar", "--created", r.source.InputsTime}, r.access()...)
+	args := r.pushing()
 	for _, tag := range r.source.Tags[1:] {
 		args = append(args, "--also-tag", tag)
 	}
-	if r.target.retag {
-		args = append(args, "--retag")
-	}
-	var published struct{ Digest string }
-	if err := run(ctx, r.box.WithMountedFile("/image.tar", r.archive()), &published, args...); err != nil {
+	if _, err := r.publishTo(ctx, r.box, r.reachable(r.name()+":"+r.source.Tag), args...); err != nil {
 		return fmt.Errorf("tag %w: the commit is there, the same command continues from there", err)
 	}
 	return nil
+}
+
+// pushing is how the helper program pushes to the registry.
+func (r *releaser) pushing() []string {
+	if r.target.retag {
+		return append(r.access(), "--retag")
+	}
+	return r.access()
+}
+
+// publishTo pushes the image from where the helper program runs, and returns its
+// digest.
+func (r *releaser) publishTo(ctx context.Context, box *dagger.Container, ref string, args ...string) (string, error) {
+	var published struct{ Digest string }
+	err := run(ctx, box.WithMountedFile("/image.tar", r.archive()), &published,
+		append([]string{"image", "publish", ref, "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...)
+	return published.Digest, err
 }
 
 // archive is the image as a file to publish. Not Container.publish: it stamps
@@ -513,9 +557,12 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	release := &Release{Outcome: document.Outcome, Commit: document.Commit.SHA, Summary: summary, Report: dir}
+	release := &Release{Outcome: document.Outcome, Pushed: document.Commit.SHA, Summary: summary, Report: dir}
+	if failure != nil {
+		release.Failure = failure.Error()
+	}
 	if r.digest != "" {
-		release.Image, release.Tag = r.name()+"@"+r.digest, r.source.Tag
+		release.Ref, release.Label = r.name()+"@"+r.digest, r.source.Tag
 	}
 	return release, nil
 }

@@ -66,9 +66,21 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 		step{"Prove the commit", b.verify},
 		step{"Commit and push", b.push},
 	); err != nil {
-		return "", err
+		return "", b.withEvidence(ctx, err)
 	}
 	return b.summary(), nil
+}
+
+// withEvidence adds to why a rollback ended early what was shown until then.
+func (b *rollback) withEvidence(ctx context.Context, err error) error {
+	if b.proof == nil {
+		return err
+	}
+	shown, unread := b.proof.File("proof.md").Contents(ctx)
+	if unread != nil {
+		return err
+	}
+	return fmt.Errorf("%w\n\n%s", err, shown)
 }
 
 // rollback carries a rollback from step to step.
@@ -115,10 +127,7 @@ func (b *rollback) verify(ctx context.Context) error {
 		return err
 	}
 	shown, err := b.show(ctx, &candidate{git, b.made.Commit, b.source.Repository.name(), former.Digest}, "--changes=false")
-	if err == nil {
-		_, err = shown.Sync(ctx)
-	}
-	if err != nil {
+	if err := b.accept(ctx, shown, err); err != nil {
 		return fmt.Errorf("%w: nothing was committed", err)
 	}
 	return nil

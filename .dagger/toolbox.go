@@ -50,14 +50,8 @@ func (m *BackstageGitops) toolbox() *dagger.Container {
 // the error where it fails, without the noise of the exec around it.
 func run(ctx context.Context, ctr *dagger.Container, result any, args ...string) error {
 	ran := ctr.WithExec(append([]string{"gitops"}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	said, err := failureOf(ctx, ran)
-	switch {
-	case err != nil:
-		return fmt.Errorf("gitops %s: %w", args[0], err)
-	case strings.HasPrefix(said, errMoved.Error()):
-		return fmt.Errorf("%w%s", errMoved, strings.TrimPrefix(said, errMoved.Error()))
-	case said != "":
-		return errors.New(said)
+	if err := succeeded(ctx, ran); err != nil {
+		return err
 	}
 	out, err := ran.Stdout(ctx)
 	if err != nil {
@@ -85,11 +79,14 @@ func failureOf(ctx context.Context, ran *dagger.Container) (string, error) {
 
 // succeeded is the sentence of a program that failed as an error.
 func succeeded(ctx context.Context, ran *dagger.Container) error {
-	failure, err := failureOf(ctx, ran)
-	if err == nil && failure != "" {
-		err = errors.New(failure)
+	said, err := failureOf(ctx, ran)
+	if err != nil || said == "" {
+		return err
 	}
-	return err
+	if rest, moved := strings.CutPrefix(said, errMoved.Error()); moved {
+		return fmt.Errorf("%w%s", errMoved, rest)
+	}
+	return errors.New(said)
 }
 
 // errMoved is the helper program's own sentence.

@@ -185,16 +185,21 @@ func seconds(ctx context.Context, ctr *dagger.Container) (float64, error) {
 	return time.Since(began).Seconds(), err
 }
 
-// table is the comparison as Markdown. A limit that is missed is the error,
-// which has the table as well.
+// table is the comparison as Markdown.
 func (b *benchmark) table(ctx context.Context, facts map[string]any) (string, error) {
+	return comparison(ctx, b.box, "table", facts)
+}
+
+// comparison is a table that the helper program makes of what was measured, as
+// Markdown. A limit that is missed is the error, which has the table as well.
+func comparison(ctx context.Context, box *dagger.Container, command string, facts any) (string, error) {
 	text, err := json.Marshal(facts)
 	if err != nil {
 		return "", err
 	}
-	ran := b.box.
+	ran := box.
 		WithNewFile("/facts.json", string(text)).
-		WithExec([]string{"gitops", "bench", "table", "--facts", "/facts.json", "--markdown", "/table.md"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+		WithExec([]string{"gitops", "bench", command, "--facts", "/facts.json", "--markdown", "/table.md"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	missed, err := failureOf(ctx, ran)
 	if err != nil {
 		return "", err

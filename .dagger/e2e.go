@@ -276,19 +276,25 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 // gitops is the helper program's command on a candidate, ready to run in the
 // cluster's session.
 func (v *verifier) gitops(c *candidate, command string, args ...string) *dagger.Container {
+	return v.beside(c).
+		WithServiceBinding("browser", v.browser()).
+		WithFile("/kubeconfig", v.kind.Kubeconfig()).
+		WithExec(append([]string{"gitops", command, "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
+			"--revision", c.commit, "--image", c.image, "--digest", c.digest}, args...),
+			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+}
+
+// beside is the helper program's container in the cluster's session: the candidate's
+// Git service, the registry and the nodes' Docker daemon are in reach.
+func (v *verifier) beside(c *candidate) *dagger.Container {
 	// Not the box: what runs beside the portal needs no credential.
 	return v.m.toolbox().
 		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
 		WithServiceBinding("proof", c.git).
 		WithServiceBinding("docker", v.kind.Docker()).
 		WithServiceBinding("session", v.registry).
-		WithServiceBinding("browser", v.browser()).
 		WithFile("/usr/local/bin/docker", v.kind.DockerCommand()).
-		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375").
-		WithFile("/kubeconfig", v.kind.Kubeconfig()).
-		WithExec(append([]string{"gitops", command, "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
-			"--revision", c.commit, "--image", c.image, "--digest", c.digest}, args...),
-			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375")
 }
 
 // browser is a headless one that reaches what the nodes serve.

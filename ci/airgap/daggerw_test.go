@@ -235,6 +235,7 @@ func TestDaggerwSets(t *testing.T) {
 		"check, the proof among some": {"check go-test proof-check", "core", cluster, cluster},
 		"release, a URL":              {"call release --remote https://example.org/a-test", "core", cluster, cluster},
 		"proof-check":                 {"call proof-check", "core", cluster, cluster},
+		"bench-cluster":               {"call bench-cluster", "core", cluster, cluster},
 		"proof-check, with flags":     {"--progress=plain call proof-check", "core", cluster, cluster},
 		"checks, listed":              {"check --list", "core", core, none},
 		"release":                     {"call release", "core", cluster, cluster},

@@ -35,29 +35,30 @@ type Facts struct {
 
 // Row is one line of the table.
 type Row struct {
-	What  string  `json:"what"`
-	Unit  string  `json:"unit"`
-	Stock float64 `json:"stock"`
-	Slim  float64 `json:"slim"`
-	// Ratio is slim to stock.
+	What string `json:"what"`
+	Unit string `json:"unit"`
+	// Other is the value of what a user would have otherwise.
+	Other float64 `json:"other"`
+	Ours  float64 `json:"ours"`
+	// Ratio is ours to the other.
 	Ratio float64 `json:"ratio"`
-	// Limit is what the slim image must not exceed, and is 0 without one; OfRatio says that it is one of the ratio.
+	// Limit is what ours must not exceed, and is 0 without one; OfRatio says that it is one of the ratio.
 	Limit   float64 `json:"limit,omitempty"`
 	OfRatio bool    `json:"ofRatio,omitempty"`
 	Missed  bool    `json:"missed,omitempty"`
 
-	// decimals of Stock and Slim.
+	// decimals of Other and Ours.
 	decimals int
 }
 
 var (
 	// ErrFacts says that there is nothing to compare.
 	ErrFacts = errors.New("the facts do not make a table")
-	// ErrMissed says that the slim image exceeds a limit.
-	ErrMissed = errors.New("the slim image misses")
+	// ErrMissed says that ours exceeds a limit.
+	ErrMissed = errors.New("a limit is missed")
 )
 
-// Compare makes the rows of the table.
+// Compare makes the rows of the table of images: the stock one is the other, the slim one ours.
 func Compare(f Facts) ([]Row, error) {
 	starts := len(f.Slim.Starts)
 	if starts == 0 || len(f.Stock.Starts) != starts {
@@ -69,29 +70,34 @@ func Compare(f Facts) ([]Row, error) {
 	processor := func(s Start) int64 { return s.ProcessorMilliseconds }
 	resident := func(s Start) int64 { return s.ResidentBytes }
 	rows := []Row{
-		{What: "compressed, as a registry has it", Unit: "MB", Stock: float64(f.Stock.CompressedBytes) / mega, Slim: float64(f.Slim.CompressedBytes) / mega,
+		{What: "compressed, as a registry has it", Unit: "MB", Other: float64(f.Stock.CompressedBytes) / mega, Ours: float64(f.Slim.CompressedBytes) / mega,
 			Limit: float64(image.SlimLimits.CompressedBytes) / mega, decimals: 1},
-		{What: "on disk", Unit: "MB", Stock: float64(f.Stock.DiskBytes) / mega, Slim: float64(f.Slim.DiskBytes) / mega,
+		{What: "on disk", Unit: "MB", Other: float64(f.Stock.DiskBytes) / mega, Ours: float64(f.Slim.DiskBytes) / mega,
 			Limit: float64(image.SlimLimits.DiskBytes) / mega, decimals: 1},
-		{What: "files", Stock: float64(f.Stock.Files), Slim: float64(f.Slim.Files)},
-		{What: fmt.Sprintf("start to readiness, median of %d", starts), Unit: "ms", Stock: median(f.Stock.Starts, all), Slim: median(f.Slim.Starts, all)},
-		{What: "readiness with a processor of its own", Unit: "ms", Stock: median(f.Stock.Starts, own), Slim: median(f.Slim.Starts, own),
+		{What: "files", Other: float64(f.Stock.Files), Ours: float64(f.Slim.Files)},
+		{What: fmt.Sprintf("start to readiness, median of %d", starts), Unit: "ms", Other: median(f.Stock.Starts, all), Ours: median(f.Slim.Starts, all)},
+		{What: "readiness with a processor of its own", Unit: "ms", Other: median(f.Stock.Starts, own), Ours: median(f.Slim.Starts, own),
 			Limit: readinessLimit, OfRatio: true},
-		{What: "processor time until then", Unit: "ms", Stock: median(f.Stock.Starts, processor), Slim: median(f.Slim.Starts, processor)},
-		{What: "memory until then, at most", Unit: "MB", Stock: median(f.Stock.Starts, resident) / mega, Slim: median(f.Slim.Starts, resident) / mega},
+		{What: "processor time until then", Unit: "ms", Other: median(f.Stock.Starts, processor), Ours: median(f.Slim.Starts, processor)},
+		{What: "memory until then, at most", Unit: "MB", Other: median(f.Stock.Starts, resident) / mega, Ours: median(f.Slim.Starts, resident) / mega},
 	}
 	if f.Stock.BuildSeconds != 0 || f.Slim.BuildSeconds != 0 {
 		rows = append(rows,
-			Row{What: "build from source, packages cached", Unit: "s", Stock: f.Stock.BuildSeconds, Slim: f.Slim.BuildSeconds},
-			Row{What: "build after a one-line backend change", Unit: "s", Stock: f.Stock.ChangeSeconds, Slim: f.Slim.ChangeSeconds})
+			Row{What: "build from source, packages cached", Unit: "s", Other: f.Stock.BuildSeconds, Ours: f.Slim.BuildSeconds},
+			Row{What: "build after a one-line backend change", Unit: "s", Other: f.Stock.ChangeSeconds, Ours: f.Slim.ChangeSeconds})
 	}
+	return judge(rows)
+}
+
+// judge completes rows that have both values, and their limits.
+func judge(rows []Row) ([]Row, error) {
 	for i := range rows {
 		r := &rows[i]
-		if r.Stock <= 0 || r.Slim <= 0 {
+		if r.Other <= 0 || r.Ours <= 0 {
 			return nil, fmt.Errorf("%w: %s was not measured", ErrFacts, r.What)
 		}
-		r.Ratio = r.Slim / r.Stock
-		judged := r.Slim
+		r.Ratio = r.Ours / r.Other
+		judged := r.Ours
 		if r.OfRatio {
 			judged = r.Ratio
 		}
@@ -100,11 +106,11 @@ func Compare(f Facts) ([]Row, error) {
 	return rows, nil
 }
 
-// median is that of one property of the starts.
-func median(starts []Start, of func(Start) int64) float64 {
-	values := make([]int64, len(starts))
-	for i, s := range starts {
-		values[i] = of(s)
+// median is that of one property of what was measured.
+func median[T any, N int64 | float64](measured []T, of func(T) N) float64 {
+	values := make([]N, len(measured))
+	for i, m := range measured {
+		values[i] = of(m)
 	}
 	slices.Sort(values)
 	middle := len(values) / 2
@@ -114,12 +120,12 @@ func median(starts []Start, of func(Start) int64) float64 {
 	return float64(values[middle-1]+values[middle]) / 2
 }
 
-// Markdown is the table for people.
-func Markdown(rows []Row) []byte {
+// Markdown is the table for people, with what its two columns are called.
+func Markdown(rows []Row, other, ours string) []byte {
 	var b bytes.Buffer
-	b.WriteString("| | stock | slim | limit | ratio |\n|---|---:|---:|---:|---:|\n")
+	fmt.Fprintf(&b, "| | %s | %s | limit | ratio |\n|---|---:|---:|---:|---:|\n", other, ours)
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f |\n", r.What, r.value(r.Stock), r.value(r.Slim), r.limit(), r.Ratio)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f |\n", r.What, r.value(r.Other), r.value(r.Ours), r.limit(), r.Ratio)
 	}
 	return b.Bytes()
 }
@@ -134,7 +140,7 @@ func (r Row) limit() string {
 	case r.Limit == 0:
 		return ""
 	case r.OfRatio:
-		text = fmt.Sprintf("%.2f of stock", r.Limit)
+		text = fmt.Sprintf("ratio %.2f", r.Limit)
 	default:
 		text = fmt.Sprintf("%.0f %s", r.Limit, r.Unit)
 	}
@@ -144,19 +150,19 @@ func (r Row) limit() string {
 	return text
 }
 
-// Missed is the limits that the slim image exceeds in one sentence, nil where it keeps them.
+// Missed is the limits that ours exceeds in one sentence, nil where it keeps them.
 func Missed(rows []Row) error {
 	var missed []string
 	for _, r := range rows {
 		switch {
 		case r.Missed && r.OfRatio:
-			missed = append(missed, fmt.Sprintf("%s: %.2f of the stock image's, the limit is %.2f", r.What, r.Ratio, r.Limit))
+			missed = append(missed, fmt.Sprintf("%s: %.2f of the other's, the limit is %.2f", r.What, r.Ratio, r.Limit))
 		case r.Missed:
-			missed = append(missed, fmt.Sprintf("%s: %s, the limit is %.0f %s", r.What, r.value(r.Slim), r.Limit, r.Unit))
+			missed = append(missed, fmt.Sprintf("%s: %s, the limit is %.0f %s", r.What, r.value(r.Ours), r.Limit, r.Unit))
 		}
 	}
 	if len(missed) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w %s", ErrMissed, strings.Join(missed, "; "))
+	return fmt.Errorf("%w: %s", ErrMissed, strings.Join(missed, "; "))
 }

@@ -34,13 +34,13 @@ func TestMarkdown(t *testing.T) {
 | on disk | 850.0 MB | 229.7 MB | 300 MB | 0.27 |
 | files | 60000 | 12000 |  | 0.20 |
 | start to readiness, median of 3 | 4500 ms | 2900 ms |  | 0.64 |
-| readiness with a processor of its own | 4000 ms | 2400 ms | 0.70 of stock | 0.60 |
+| readiness with a processor of its own | 4000 ms | 2400 ms | ratio 0.70 | 0.60 |
 | processor time until then | 8000 ms | 4800 ms |  | 0.60 |
 | memory until then, at most | 400 MB | 400 MB |  | 1.00 |
 | build from source, packages cached | 200 s | 150 s |  | 0.75 |
 | build after a one-line backend change | 100 s | 60 s |  | 0.60 |
 `
-	if got := string(Markdown(rows)); got != want {
+	if got := string(Markdown(rows, "stock", "slim")); got != want {
 		t.Errorf("the table is\n%s\nwant\n%s", got, want)
 	}
 	if err := Missed(rows); err != nil {
@@ -52,8 +52,43 @@ func TestMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	without, _, _ := strings.Cut(want, "| build")
-	if got := string(Markdown(rows)); got != without {
+	if got := string(Markdown(rows, "stock", "slim")); got != without {
 		t.Errorf("without builds the table is\n%s\nwant\n%s", got, without)
+	}
+}
+
+func TestCompareSteps(t *testing.T) {
+	t.Parallel()
+	f := ClusterFacts{
+		Hand: []Steps{{Cluster: 20, Argocd: 40, Release: 20, Change: 30}, {Cluster: 22, Argocd: 44, Release: 24, Change: 32}},
+		Here: []Steps{{Cluster: 12, Argocd: 22, Release: 10, Change: 17}, {Cluster: 14, Argocd: 22, Release: 12, Change: 15}},
+	}
+	rows, err := CompareSteps(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `| | by hand | here | limit | ratio |
+|---|---:|---:|---:|---:|
+| cluster ready | 21.0 s | 13.0 s | 15 s | 0.62 |
+| Argo CD ready after that | 42.0 s | 22.0 s | 25 s | 0.52 |
+| release healthy after its Application | 22.0 s | 11.0 s |  | 0.50 |
+| push to the new pod serving | 31.0 s | 16.0 s | 15 s, missed | 0.52 |
+| all of it | 116.0 s | 62.0 s |  | 0.53 |
+`
+	if got := string(Markdown(rows, "by hand", "here")); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+	if err := Missed(rows); !errors.Is(err, ErrMissed) || !strings.Contains(err.Error(), "push to the new pod serving: 16.0 s, the limit is 15 s") {
+		t.Errorf("error is %v", err)
+	}
+	f.Here = f.Here[:1]
+	if _, err := CompareSteps(f); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "2 runs by hand and 1 with the helper program") {
+		t.Errorf("error is %v", err)
+	}
+	f.Hand = f.Hand[:1]
+	f.Hand[0].Argocd = 0
+	if _, err := CompareSteps(f); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "Argo CD ready after that was not measured") {
+		t.Errorf("error is %v", err)
 	}
 }
 
@@ -67,11 +102,11 @@ func TestMissed(t *testing.T) {
 			f.Slim.CompressedBytes, f.Slim.DiskBytes, f.Slim.Starts = 85e6, 300e6, starts(2800, 2800, 2800)
 		}, "", ""},
 		"compressed": {func(f *Facts) { f.Slim.CompressedBytes = 85_200_000 },
-			"the slim image misses compressed, as a registry has it: 85.2 MB, the limit is 85 MB", "| 85.2 MB | 85 MB, missed |"},
+			"a limit is missed: compressed, as a registry has it: 85.2 MB, the limit is 85 MB", "| 85.2 MB | 85 MB, missed |"},
 		"on disk": {func(f *Facts) { f.Slim.DiskBytes = 301e6 },
 			"on disk: 301.0 MB, the limit is 300 MB", "| 301.0 MB | 300 MB, missed |"},
 		"readiness, and disk": {func(f *Facts) { f.Slim.DiskBytes, f.Slim.Starts = 301e6, starts(3000, 3000, 3000) },
-			"300 MB; readiness with a processor of its own: 0.75 of the stock image's, the limit is 0.70", "| 3000 ms | 0.70 of stock, missed | 0.75 |"},
+			"300 MB; readiness with a processor of its own: 0.75 of the other's, the limit is 0.70", "| 3000 ms | ratio 0.70, missed | 0.75 |"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +121,7 @@ func TestMissed(t *testing.T) {
 			if (err != nil) != (c.want != "") || (err != nil && (!errors.Is(err, ErrMissed) || !strings.Contains(err.Error(), c.want))) {
 				t.Errorf("error is %v, want %q", err, c.want)
 			}
-			if got := string(Markdown(rows)); !strings.Contains(got, c.table) {
+			if got := string(Markdown(rows, "stock", "slim")); !strings.Contains(got, c.table) {
 				t.Errorf("the table is\n%s\nwant %s in it", got, c.table)
 			}
 		})

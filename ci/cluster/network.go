@@ -126,7 +126,7 @@ func Fenced(ctx context.Context, name string) (Outside, error) {
 	}
 	counters, err := inDaemonsNetwork(ctx, image, "iptables -w -nvxL "+fence)
 	if err != nil {
-		return Outside{}, fmt.Errorf("%w: %w", ErrNoFence, err)
+		return Outside{}, unfenced(err)
 	}
 	if o.Packets, err = refusedPackets(counters); err != nil {
 		return Outside{}, err
@@ -137,7 +137,7 @@ func Fenced(ctx context.Context, name string) (Outside, error) {
 	for _, n := range all {
 		counters, err := exec.Output(n.CommandContext(ctx, "iptables", "-w", "-nvxL", fence))
 		if err != nil {
-			return Outside{}, fmt.Errorf("%w: node %s: %w", ErrNoFence, n, explain(err))
+			return Outside{}, unfenced(fmt.Errorf("node %s: %w", n, explain(err)))
 		}
 		packets, err := refusedPackets(string(counters))
 		if err != nil {
@@ -152,6 +152,14 @@ func Fenced(ctx context.Context, name string) (Outside, error) {
 	slices.Sort(o.Addresses)
 	o.Addresses = slices.Compact(o.Addresses)
 	return o, nil
+}
+
+// unfenced says that there is no fence, where that is why its chain could not be listed.
+func unfenced(err error) error {
+	if strings.Contains(err.Error(), "No chain/target/match by that name") {
+		return fmt.Errorf("%w: %w", ErrNoFence, err)
+	}
+	return err
 }
 
 // Forget sets the count of Fenced back to nothing.

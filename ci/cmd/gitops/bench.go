@@ -12,7 +12,7 @@ import (
 )
 
 func newBench() *cobra.Command {
-	return group("bench", "Compare the slim image with a stock one.", newBenchStart(), newBenchTable())
+	return group("bench", "Compare with what a user would do otherwise.", newBenchStart(), newBenchTable(), newBenchSteps())
 }
 
 func newBenchStart() *cobra.Command {
@@ -49,8 +49,9 @@ memory that the program used.`,
 }
 
 func newBenchTable() *cobra.Command {
-	var facts, markdownFile string
-	cmd := &cobra.Command{
+	return newComparison(comparison[bench.Facts]{
+		compare: bench.Compare, other: "stock", ours: "slim",
+	}, &cobra.Command{
 		Use:   "table",
 		Short: "Make the table of what was measured, and hold the slim image to its limits.",
 		Long: `Make the table of what was measured: an object with "stock" and "slim", each with
@@ -58,28 +59,51 @@ func newBenchTable() *cobra.Command {
 "starts" (the outputs of gitops bench start) and, where builds were timed, "buildSeconds" and
 "changeSeconds". A limit that the slim image misses fails the command once the table is written.`,
 		Example: `  gitops bench table --facts facts.json --markdown table.md`,
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := readInput(cmd.InOrStdin(), facts)
-			if err != nil {
-				return fmt.Errorf("read the facts: %w", err)
-			}
-			var f bench.Facts
-			if err := json.Unmarshal(in, &f); err != nil {
-				return fmt.Errorf("%w: %w", bench.ErrFacts, err)
-			}
-			rows, err := bench.Compare(f)
-			if err != nil {
-				return err
-			}
-			if err := writeOutput(markdownFile, bench.Markdown(rows)); err != nil {
-				return err
-			}
-			if err := printJSON(cmd.OutOrStdout(), rows); err != nil {
-				return err
-			}
-			return bench.Missed(rows)
-		},
+	})
+}
+
+func newBenchSteps() *cobra.Command {
+	return newComparison(comparison[bench.ClusterFacts]{
+		compare: bench.CompareSteps, other: "by hand", ours: "here",
+	}, &cobra.Command{
+		Use:   "steps",
+		Short: "Make the table of a cluster's steps, and hold those of gitops to their limits.",
+		Long: `Make the table of a cluster's steps: an object with "hand" and "here", each a list of what
+ci/bench/cluster.sh printed. A limit that is missed fails the command once the table is written.`,
+		Example: `  gitops bench steps --facts facts.json --markdown table.md`,
+	})
+}
+
+// comparison makes a table of one kind of facts.
+type comparison[Facts any] struct {
+	compare func(Facts) ([]bench.Row, error)
+	// other and ours are the names of the columns.
+	other, ours string
+}
+
+func newComparison[Facts any](c comparison[Facts], cmd *cobra.Command) *cobra.Command {
+	var facts, markdownFile string
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		in, err := readInput(cmd.InOrStdin(), facts)
+		if err != nil {
+			return fmt.Errorf("read the facts: %w", err)
+		}
+		var f Facts
+		if err := json.Unmarshal(in, &f); err != nil {
+			return fmt.Errorf("%w: %w", bench.ErrFacts, err)
+		}
+		rows, err := c.compare(f)
+		if err != nil {
+			return err
+		}
+		if err := writeOutput(markdownFile, bench.Markdown(rows, c.other, c.ours)); err != nil {
+			return err
+		}
+		if err := printJSON(cmd.OutOrStdout(), rows); err != nil {
+			return err
+		}
+		return bench.Missed(rows)
 	}
 	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
 	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the table here as Markdown")

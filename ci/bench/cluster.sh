@@ -51,7 +51,7 @@ END
 }
 
 hand_cluster() {
-  kind create cluster --name $name --image "$NODE_IMAGE" --wait 5m --config - <<END
+  kind create cluster --retain --name $name --image "$NODE_IMAGE" --wait 5m --config - <<END || { docker exec $name-control-plane sh -c 'crictl ps -a; journalctl -u kubelet --no-pager | tail -60; cat /etc/containerd/config.toml' >&2; return 1; }
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 networking: {apiServerAddress: 0.0.0.0, apiServerPort: 6443}

@@ -69,12 +69,14 @@ func inDaemonsNetwork(ctx context.Context, image, script string) (string, error)
 }
 
 // nameRules is the script that refuses, and counts, what asks a name server for an address. Questions of type A and AAAA
-// end in these bytes (RFC 1035, 4.1.2); CoreDNS asks for something else when it starts, to find a loop.
-const nameRules = `iptables -w -N ` + fence + `
+// end in these bytes (RFC 1035, 4.1.2); CoreDNS asks for something else when it starts, to find a loop. A cluster that
+// the daemon had before may have left the rules.
+const nameRules = `iptables -w -N ` + fence + ` 2> /dev/null || iptables -w -F ` + fence + `
 iptables -w -A ` + fence + ` -j REJECT
 for question in '|0000010001|' '|00001c0001|'; do
   for protocol in udp tcp; do
-    iptables -w -I OUTPUT -p $protocol --dport 53 -m string --algo bm --hex-string "$question" -j ` + fence + `
+    set -- OUTPUT -p $protocol --dport 53 -m string --algo bm --hex-string "$question" -j ` + fence + `
+    iptables -w -C "$@" 2> /dev/null || iptables -w -I "$@"
   done
 done`
 

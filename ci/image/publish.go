@@ -238,7 +238,7 @@ func writeFile(root *os.Root, name string, content io.Reader) (err error) {
 	return err
 }
 
-// stamp gives the image and all of its history one time.
+// stamp gives the image and all of its history one time, and its manifest the annotations that are labels so far.
 func stamp(img v1.Image, created time.Time) (v1.Image, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
@@ -249,5 +249,18 @@ func stamp(img v1.Image, created time.Time) (v1.Image, error) {
 	for i := range config.History {
 		config.History[i].Created = config.Created
 	}
-	return mutate.ConfigFile(img, config)
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		return nil, err
+	}
+	annotations := map[string]string{}
+	for name, value := range config.Config.Labels {
+		if strings.HasPrefix(name, predefined) {
+			annotations[name] = value
+		}
+	}
+	return mutate.Annotations(img, annotations).(v1.Image), nil
 }
+
+// predefined is what the names of the annotations begin with that the OCI image specification defines, annotations.md.
+// Builders give them as labels, which are in the configuration; registries show those of the manifest.
+const predefined = "org.opencontainers.image."

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,10 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/image"
 	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
@@ -98,6 +101,34 @@ func TestPublishIsTheSameDigestWheneverItWasBuilt(t *testing.T) {
 	}
 	if other.Digest == first.Digest {
 		t.Error("another time is the same digest")
+	}
+}
+
+func TestPublishAnnotates(t *testing.T) {
+	t.Parallel()
+	host := serve(t, nil)
+	config := slim
+	config.Labels = map[string]string{"org.opencontainers.image.revision": "abc", "org.opencontainers.image.title": "Portal", "maintainer": "nobody"}
+	img := build(t, config, layer(t, entry{name: "app/start.js", text: "start"}))
+	published, err := image.Publish(t.Context(), archive(t, img), host+"/app:1", image.Publication{Created: time.Unix(1, 0)}, image.Options{PlainHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.NewDigest(host+"/app@"+published.Digest, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := pushed.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"org.opencontainers.image.revision": "abc", "org.opencontainers.image.title": "Portal"}
+	if !maps.Equal(manifest.Annotations, want) {
+		t.Errorf("the annotations are %v; want %v", manifest.Annotations, want)
 	}
 }
 

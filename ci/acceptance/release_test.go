@@ -120,7 +120,8 @@ func cloneEmbedded(t *testing.T, m module) string {
 }
 
 // use opens the portal of an image as its people do: both ports answer, a guest signs in, the catalog shows this
-// system. It runs with a read-only root filesystem and a writable /tmp, as its own user.
+// system; Prometheus finds the metrics that the chart's alerts and dashboard ask for. It runs with a read-only root
+// filesystem and a writable /tmp, as its own user.
 func use(t *testing.T, image *dagger.Container) {
 	t.Helper()
 	node := client.Container().From(os.Getenv("ACCEPTANCE_NODE_IMAGE"))
@@ -137,8 +138,12 @@ func use(t *testing.T, image *dagger.Container) {
 		WithFile("/usr/local/bin/readonly", client.Host().File("readonly"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		WithEnvVariable("NODE_ENV", "production").
 		WithEnvVariable("NODE_COMPILE_CACHE", "/app/.compile-cache").
+		// What the chart's metrics.enabled sets.
+		WithEnvVariable("OTEL_METRICS_EXPORTER", "prometheus").
+		WithEnvVariable("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0").
 		WithExposedPort(8000).
 		WithExposedPort(4001).
+		WithExposedPort(9464).
 		AsService(dagger.ContainerAsServiceOpts{
 			Args:                     slices.Concat([]string{"readonly"}, entrypoint, args),
 			InsecureRootCapabilities: true,
@@ -146,8 +151,12 @@ func use(t *testing.T, image *dagger.Container) {
 	_, err = node.
 		WithServiceBinding("portal", portal).
 		WithMountedFile("/smoke.mjs", client.Host().File(filepath.Join(project, "ci/slim/smoke.js"))).
+		WithMountedFile("/series.txt", client.Host().File(filepath.Join(project, "ci/charttest/testdata/backend-metrics.txt"))).
 		WithEnvVariable("RUN", rand.Text()).
-		WithExec([]string{"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000"}).
+		WithExec([]string{
+			"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000",
+			"--metrics", "http://portal:9464/metrics", "--series", "/series.txt",
+		}).
 		Sync(t.Context())
 	if err != nil {
 		t.Error(err)

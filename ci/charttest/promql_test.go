@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -14,6 +16,101 @@ import (
 // An expression that Prometheus cannot parse takes all rules of its group with it.
 func TestExpressions(t *testing.T) {
 	t.Parallel()
+	p := parser.NewParser(parser.Options{})
+	for name, expression := range expressions(t) {
+		if _, err := p.ParseExpr(expression); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, expression)
+		}
+	}
+}
+
+// An alert on a metric that nobody serves never fires. testdata/backend-metrics.txt has what the chart asks the backend
+// for; ci/acceptance starts the image and sees that it serves just that.
+func TestMetricsOfTheBackend(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("testdata", "backend-metrics.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, asked := map[string][]string{}, map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		served[fields[0]] = fields[1:]
+	}
+	p := parser.NewParser(parser.Options{})
+	for name, expression := range expressions(t) {
+		parsed, err := p.ParseExpr(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parser.Inspect(parsed, func(node parser.Node, path []parser.Node) error {
+			selector, ok := node.(*parser.VectorSelector)
+			if !ok {
+				return nil
+			}
+			wants := map[string]bool{}
+			metric := func(string) bool { return false }
+			for _, matcher := range selector.LabelMatchers {
+				if matcher.Name == "__name__" {
+					metric = matcher.Matches
+				} else {
+					wants[matcher.Name] = true
+				}
+			}
+			for _, parent := range path {
+				if aggregate, ok := parent.(*parser.AggregateExpr); ok && !aggregate.Without {
+					for _, label := range aggregate.Grouping {
+						wants[label] = true
+					}
+				}
+			}
+			if elsewhere(metric) {
+				return nil
+			}
+			found := false
+			for candidate, labels := range served {
+				if !metric(candidate) {
+					continue
+				}
+				found, asked[candidate] = true, true
+				for label := range wants {
+					if !slices.Contains(labels, label) && !slices.Contains(ofTheTarget, label) {
+						t.Errorf("%s wants the label %s of %s, which has %q", name, label, candidate, labels)
+					}
+				}
+			}
+			if !found {
+				t.Errorf("%s asks for %s, which testdata/backend-metrics.txt does not have", name, selector)
+			}
+			return nil
+		})
+	}
+	for metric := range served {
+		if !asked[metric] {
+			t.Errorf("nothing asks for %s", metric)
+		}
+	}
+}
+
+// ofTheTarget are the labels that Prometheus gives to all that it scrapes.
+var ofTheTarget = []string{"namespace", "job", "pod", "container"}
+
+// elsewhere says whether a metric comes from another program than the portal.
+func elsewhere(metric func(string) bool) bool {
+	return slices.ContainsFunc([]string{
+		"up",
+		"kube_deployment_status_replicas_unavailable", "kube_pod_container_status_restarts_total", "kube_pod_container_resource_limits",
+		"kube_horizontalpodautoscaler_status_current_replicas", "kube_horizontalpodautoscaler_spec_max_replicas",
+		"kube_cronjob_status_last_successful_time", "kube_job_status_failed",
+		"container_memory_working_set_bytes",
+		"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes",
+		"certmanager_certificate_expiration_timestamp_seconds",
+	}, metric)
+}
+
+// expressions are those of all alerts and of the dashboard, by the names of these.
+func expressions(t *testing.T) map[string]string {
+	t.Helper()
 	dir := filepath.Join(charts, "backstage")
 	values := filepath.Join(t.TempDir(), "values.yaml")
 	if err := os.WriteFile(values, []byte(`
@@ -57,10 +154,5 @@ metrics: {enabled: true, podMonitor: {enabled: true}, prometheusRule: {enabled: 
 			expressions[panel.Title+" "+target.RefID] = target.Expr
 		}
 	}
-	p := parser.NewParser(parser.Options{})
-	for name, expression := range expressions {
-		if _, err := p.ParseExpr(expression); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, expression)
-		}
-	}
+	return expressions
 }

@@ -2,15 +2,22 @@
 // Uses a running portal as its people do, and tells what works.
 //
 //   node smoke.js [--backend http://localhost:4001] [--app http://localhost:8000]
+//     [--metrics http://localhost:9464/metrics --series FILE]
+//
+// FILE has a line per metric, its name and then its labels, that have to be
+// among those of a portal which was started with OTEL_METRICS_EXPORTER.
 
 import { parseArgs } from 'node:util';
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 
 const { values } = parseArgs({
   options: {
     backend: { type: 'string', default: 'http://localhost:4001' },
     app: { type: 'string', default: 'http://localhost:8000' },
     origin: { type: 'string', default: 'http://localhost:8000' },
+    metrics: { type: 'string' },
+    series: { type: 'string' },
     timeout: { type: 'string', default: '60' },
   },
 });
@@ -131,6 +138,32 @@ const checks = {
     assert.equal(response.status, 404);
   },
 };
+
+if (values.metrics) {
+  checks['requests have ids'] = async () => {
+    const id = { 'x-request-id': 'smoke' };
+    const answer = await fetch(`${values.backend}/api/x`, { headers: id });
+    assert.equal(answer.headers.get('x-request-id'), 'smoke');
+  };
+  checks['the metrics are served'] = () =>
+    eventually(async () => {
+      const text = await (await fetch(values.metrics)).text();
+      const lines = text.split('\n').filter(line => !line.startsWith('#'));
+      const missing = readFileSync(values.series, 'utf8')
+        .split('\n')
+        .filter(Boolean)
+        .filter(series => {
+          const [name, ...labels] = series.split(' ');
+          return !lines.some(
+            line =>
+              line.startsWith(`${name}{`) &&
+              labels.every(label => line.includes(`${label}="`))
+          );
+        });
+      assert.deepEqual(missing, []);
+      assert.doesNotMatch(text, /http_route="\/(metrics|\.backstage)/);
+    });
+}
 
 let failed = 0;
 for (const [name, check] of Object.entries(checks)) {

@@ -15,7 +15,7 @@ async function filesOf(root) {
     .sort();
 }
 
-test('keeps what the backend loads and nothing else', async t => {
+test('keeps what the backend loads, be it only when asked for, and nothing else', async t => {
   const source = await createWorkspace(t);
   const out = join(source, 'out');
 
@@ -33,6 +33,9 @@ test('keeps what the backend loads and nothing else', async t => {
     'node_modules/@backstage/plugin/migrations/1_init.js',
     'node_modules/@backstage/plugin/package.json',
     'node_modules/app',
+    'node_modules/asked/cjs.cjs',
+    'node_modules/asked/node.cjs',
+    'node_modules/asked/package.json',
     'node_modules/backend',
     'node_modules/used/index.js',
     'node_modules/used/lib/a.js',
@@ -41,6 +44,7 @@ test('keeps what the backend loads and nothing else', async t => {
     'packages/app/dist/index.html',
     'packages/app/dist/static/main.js',
     'packages/app/package.json',
+    'packages/backend/dist/asked.cjs.js',
     'packages/backend/dist/index.cjs.js',
     'packages/backend/package.json',
   ]);

@@ -27,8 +27,25 @@ export const WORKSPACE = {
   'packages/backend/src/index.ts': 'export {};',
   'packages/backend/dist/index.cjs.js': `
     require('used');
+    if (process.env.ASKED) import('./asked.cjs.js');
     require('@backstage/backend-defaults').createBackend().start();
   `,
+  'packages/backend/dist/asked.cjs.js': `require('asked');`,
+  'node_modules/asked/package.json': json({
+    name: 'asked',
+    exports: { '.': { require: './cjs.cjs', default: './esm.mjs' } },
+    imports: {
+      '#platform': {
+        node: { require: './node.cjs', default: './node.mjs' },
+        default: './browser.cjs',
+      },
+    },
+  }),
+  'node_modules/asked/cjs.cjs': `require('#platform');`,
+  'node_modules/asked/esm.mjs': '',
+  'node_modules/asked/node.cjs': '',
+  'node_modules/asked/node.mjs': '',
+  'node_modules/asked/browser.cjs': '',
   'node_modules/used/package.json': json({ name: 'used' }),
   'node_modules/used/index.js': `module.exports = require('./lib/a');`,
   'node_modules/used/index.d.ts': 'export {};',

@@ -3,6 +3,7 @@ import {
   coreServices,
   createBackendFeatureLoader,
 } from '@backstage/backend-plugin-api';
+import { httpRouterServiceFactory } from '../observability/services';
 import { discoveryServiceFactory } from './discovery';
 
 /** PostgreSQL's own search engine, where that is the database. */
@@ -19,6 +20,7 @@ const postgresSearch = createBackendFeatureLoader({
 export function createApi() {
   const backend = createBackend();
   backend.add(discoveryServiceFactory);
+  backend.add(httpRouterServiceFactory);
 
   backend.add(import('@backstage/plugin-proxy-backend'));
 

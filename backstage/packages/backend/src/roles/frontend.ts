@@ -6,6 +6,7 @@ import {
 import { type Config } from '@backstage/config';
 import { ConfigSources, StaticConfigSource } from '@backstage/config-loader';
 import { type JsonObject } from '@backstage/types';
+import { httpRouterServiceFactory } from '../observability/services';
 import { discoveryServiceFactory } from './discovery';
 
 const DEFAULT_PORT = 8000;
@@ -25,6 +26,7 @@ export async function createFrontend(argv: string[] = process.argv) {
 
   const backend = createBackend();
   backend.add(discoveryServiceFactory);
+  backend.add(httpRouterServiceFactory);
   backend.add(
     createServiceFactory({
       service: coreServices.rootConfig,

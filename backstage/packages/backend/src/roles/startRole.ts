@@ -1,4 +1,5 @@
 import { type BackendFeature } from '@backstage/backend-plugin-api';
+import { exportersOf } from '../observability/exporters';
 import { type Role } from './parseRole';
 import { shareRootLogger } from './rootLogger';
 
@@ -10,17 +11,37 @@ import { shareRootLogger } from './rootLogger';
  * process exits.
  */
 export async function startRole(role: Role): Promise<void> {
+  const telemetry = await startTelemetry();
   if (role === 'both') {
     const { source, target } = shareRootLogger();
-    await Promise.all([startBackend(source), startFrontend(target)]);
+    await Promise.all([
+      startBackend(await ownLogger(), source, ...telemetry),
+      startFrontend(target),
+    ]);
   } else if (role === 'backend') {
-    await startBackend();
+    await startBackend(await ownLogger(), ...telemetry);
   } else {
-    await startFrontend();
+    await startFrontend(await ownLogger(), ...telemetry);
   }
 }
 
-// Imported on demand: a frontend alone never loads the plugins of the API.
+// Imported on demand: a frontend alone never loads the plugins of the API, and
+// what nobody asks for does not slow down the start.
+
+/** OpenTelemetry comes first: it changes modules as they are loaded. */
+async function startTelemetry(): Promise<BackendFeature[]> {
+  const exporters = exportersOf(process.env);
+  if (!exporters) {
+    return [];
+  }
+  const telemetry = exportsOf(await import('../observability/telemetry'));
+  return [telemetry.startTelemetry(exporters)];
+}
+
+async function ownLogger(): Promise<BackendFeature> {
+  return exportsOf(await import('../observability/services'))
+    .loggerServiceFactory;
+}
 
 async function startBackend(...features: BackendFeature[]) {
   const { createApi } = exportsOf(await import('./backend'));

@@ -61,8 +61,9 @@ export function startTelemetry(exporters: Record<string, string | undefined>) {
           url === '/metrics' || url.startsWith('/.backstage/health/'),
       }),
       new ExpressInstrumentation(),
-      new KnexInstrumentation(),
-      new UndiciInstrumentation(),
+      // Within requests and tasks: polling alone is not worth a trace.
+      new KnexInstrumentation({ requireParentSpan: true }),
+      new UndiciInstrumentation({ requireParentforSpans: true }),
       new RuntimeNodeInstrumentation(),
     ],
   });

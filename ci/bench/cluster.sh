@@ -40,18 +40,18 @@ old_host() {
     cgroupDriver: cgroupfs
 containerdConfigPatches:
   - |
-    version = 3
-    [plugins."io.containerd.cri.v1.runtime"]
+    version = 2
+    [plugins."io.containerd.grpc.v1.cri"]
       restrict_oom_score_adj = true
-    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
-    [plugins."io.containerd.cri.v1.images".registry]
+    [plugins."io.containerd.grpc.v1.cri".registry]
       config_path = "/etc/containerd/certs.d"
 END
 }
 
 hand_cluster() {
-  kind create cluster --retain --name $name --image "$NODE_IMAGE" --wait 5m --config - <<END || { docker exec $name-control-plane sh -c 'crictl ps -a; journalctl -u kubelet --no-pager | tail -60; cat /etc/containerd/config.toml' >&2; return 1; }
+  kind create cluster --name $name --image "$NODE_IMAGE" --wait 5m --config - <<END
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 networking: {apiServerAddress: 0.0.0.0, apiServerPort: 6443}

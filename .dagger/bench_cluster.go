@@ -60,6 +60,7 @@ func (v *verifier) byHand(c *candidate) *dagger.Container {
 		WithFile("/usr/local/bin/kubectl", dag.Container().From(node).File("/usr/bin/kubectl")).
 		WithFile("/cluster.sh", v.m.Checkout.File("ci/bench/cluster.sh")).
 		WithFile("/core-install.yaml", dag.Argocd(dagger.ArgocdOpts{Program: v.m.gitops()}).Manifests()).
+		WithEnvVariable("NAME", clusterName).
 		WithEnvVariable("GIT", proofRemote).
 		WithEnvVariable("BRANCH", v.target.branch).
 		WithEnvVariable("CHART", chartPath).

@@ -3,6 +3,7 @@
 # it, and prints the seconds of each: `here` with the helper program, `hand` as a
 # person does with kind, kubectl and Argo CD's own manifest. What runs before in
 # the Docker daemon is removed first. Reads from the environment:
+#   NAME        of the clusters
 #   GIT         URL of the repository        CHART   path of the chart in it
 #   REVISION    commit with the release      BRANCH  branch that the change goes to
 #   NODE_IMAGE  of kind's nodes              IMAGE   the release's image, DIGEST its digest
@@ -11,7 +12,8 @@
 set -euo pipefail
 
 who=$1
-name=bench
+# That of the session, so that the next one removes what this leaves.
+name=$NAME
 export KUBECONFIG=/tmp/$who.kubeconfig
 
 address() { getent ahostsv4 "${1%:*}" | awk -v port="${1##*:}" 'NR == 1 { print $1 ":" port }'; }

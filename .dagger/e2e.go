@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,17 +56,27 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	//
 	// +optional
 	faults []string,
+
+	// Optional parts of the charts that are shown then, on what they are made
+	// for: postgres, or all. Some want --workers.
+	//
+	// +optional
+	platform []string,
 ) (*E2e, error) {
 	var known []string
 	if err := run(ctx, m.toolbox(), &known, append([]string{"faults"}, faults...)...); err != nil {
 		return nil, err
 	}
-	v, err := m.built(ctx, kubernetes, workers)
+	optional, err := m.scenarios(ctx, platform, workers)
+	if err != nil {
+		return nil, err
+	}
+	v, err := m.built(ctx, kubernetes, workers, optional...)
 	defer v.end(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","))
+	return v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ","))
 }
 
 // Fail where something could not be shown. `dagger call e2e` does. The answer is
@@ -89,6 +100,9 @@ type verifier struct {
 	*releaser
 	kubernetes string
 	workers    int
+	// scenarios are the optional parts of the charts to show.
+	scenarios []scenario
+	platform  platform
 	// off leaves the commit unproven.
 	off bool
 
@@ -108,12 +122,13 @@ func (r *releaser) verifier(kubernetes string, workers int) *verifier {
 
 // built is HEAD with its image in a registry of this session, and a cluster in
 // the making.
-func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int) (*verifier, error) {
+func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int, optional ...scenario) (*verifier, error) {
 	// What a release has left stays as it is.
 	fresh := *m
 	fresh.Ephemeral = true
 	r := fresh.releaser(target{remote: gitRemote, branch: "main"})
 	v := r.verifier(kubernetes, workers)
+	v.scenarios = optional
 	return v, r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
@@ -151,15 +166,18 @@ func (v *verifier) cluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := kind.Mirror(ctx, v.registry, append(images, ingressImage)); err != nil {
+	if v.platform, err = v.m.platform(ctx, v.scenarios); err != nil {
+		return err
+	}
+	if err := kind.Mirror(ctx, v.registry, slices.Concat(images, []string{ingressImage}, v.platform.images)); err != nil {
 		return err
 	}
 
 	// By its ID from here on: each use of the call itself would make another.
 	made, err := kind.Cluster(dagger.KindClusterOpts{
 		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true,
-		// Ingress, app and API.
-		Ports: []string{"8080:30080", "8000:30800", "4001:30401"},
+		// Ingress, the same with TLS, app and API.
+		Ports: []string{"8080:30080", "8443:30443", "8000:30800", "4001:30401"},
 	}).ID(ctx)
 	if err != nil {
 		return err
@@ -279,6 +297,7 @@ func (v *verifier) gitops(c *candidate, command string, args ...string) *dagger.
 	return v.beside(c).
 		WithServiceBinding("browser", v.browser()).
 		WithFile("/kubeconfig", v.kind.Kubeconfig()).
+		With(v.components).
 		WithExec(append([]string{"gitops", command, "--kubeconfig", "/kubeconfig", "--git", proofRemote, "--branch", v.target.branch, "--chart", chartPath,
 			"--revision", c.commit, "--image", c.image, "--digest", c.digest}, args...),
 			dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
@@ -295,6 +314,14 @@ func (v *verifier) beside(c *candidate) *dagger.Container {
 		WithServiceBinding("session", v.registry).
 		WithFile("/usr/local/bin/docker", v.kind.DockerCommand()).
 		WithEnvVariable("DOCKER_HOST", "tcp://docker:2375")
+}
+
+// components brings the manifests of what the optional parts of the charts run on.
+func (v *verifier) components(ctr *dagger.Container) *dagger.Container {
+	if v.platform.manifests == nil {
+		return ctr
+	}
+	return ctr.WithDirectory("/components", v.platform.manifests)
 }
 
 // browser is a headless one that reaches what the nodes serve.
@@ -317,6 +344,9 @@ func (v *verifier) prove(ctx context.Context, args ...string) (*E2e, error) {
 }
 
 func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e, error) {
+	if v.platform.manifests != nil {
+		args = append(args, "--components", "/components")
+	}
 	proven := v.gitops(c, "prove", append([]string{"--cluster", clusterName, "--registry", "session:5000", "--out", "/proof"}, args...)...)
 	failure, err := failureOf(ctx, proven)
 	if err != nil {

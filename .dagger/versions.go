@@ -26,6 +26,10 @@ const (
 	// renovate: datasource=docker depName=traefik
 	ingressImage = "docker.io/library/traefik:v3.7.13"
 
+	// postgresImage is the database of charts/backstage, in its values.
+	// renovate: datasource=docker depName=postgres
+	postgresImage = "docker.io/library/postgres:15-bookworm"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

@@ -202,7 +202,7 @@ func TestDaggerw(t *testing.T) {
 // TestDaggerwSets: which words have the cluster's images made, and when.
 func TestDaggerwSets(t *testing.T) {
 	t.Parallel()
-	const none, core, cluster, flannel, bench = "", "up\n", "up --set cluster\n", "up --set flannel\n", "up --set bench\n"
+	const none, core, cluster, flannel, both, bench = "", "up\n", "up --set cluster\n", "up --set flannel\n", "up --set cluster,flannel\n", "up --set bench\n"
 	cases := map[string]struct {
 		words, sets string
 		// fresh is what `airgap` is called with where no engine runs, running
@@ -219,8 +219,9 @@ func TestDaggerwSets(t *testing.T) {
 		"e2e, a set that is not it":   {"call e2e", "core clusters", cluster, cluster},
 		"e2e, help":                   {"call e2e --help", "core", core, none},
 		"cluster":                     {"call cluster up", "core", cluster, cluster},
-		"workers":                     {"call e2e --workers 2", "core cluster", flannel, flannel},
-		"workers, another way":        {"-m ci/kind call cluster --workers=2", "core cluster", flannel, flannel},
+		"workers":                     {"call e2e --workers 2", "core cluster", both, flannel},
+		"workers, another way":        {"-m ci/kind call cluster --workers=2", "core cluster", both, flannel},
+		"workers, nothing there":      {"call e2e --workers 2", "core", both, both},
 		"workers again":               {"call e2e --workers=2", "core cluster flannel", flannel, none},
 		"no workers":                  {"call e2e --workers=0", "core cluster", cluster, none},
 		"workers of something else":   {"call image --workers=2", "core", core, none},

@@ -42,7 +42,7 @@ func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
 
 // serveIngress adds the ingress controller. Its dashboard is not in the
 // module, so it has none, and no certificates by way of DNS.
-func (s *supply) serveIngress() {
+func (s *supply) serveIngress(certs *Part) {
 	pin := pinned("traefik")
 	const version = "github.com/traefik/traefik/v3/pkg/version."
 	traefik := moduleBuild{
@@ -53,9 +53,6 @@ func (s *supply) serveIngress() {
 		stamps:   []string{version + "Version=" + strings.TrimPrefix(pin.Version, "v"), version + "Codename=airgap"},
 		packages: []string{"./cmd/traefik"},
 	}.part("traefik")
-	certs := rootfs("certs-rootfs", s.tools, "extract", []string{"ca-certificates", "tzdata"},
-		`mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`,
-		`rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`)
 	s.serve(clusterSet, "image-traefik", image{
 		ref:    "docker.io/library/traefik:" + pin.Version,
 		config: v1.Config{Entrypoint: []string{"/usr/local/bin/traefik"}, Env: []string{defaultPath}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
@@ -63,4 +60,11 @@ func (s *supply) serveIngress() {
 		top, err := layer(w, "traefik", map[string]string{"usr/local/bin/traefik": filepath.Join(w.Path(traefik), "bin/traefik")}, nil, nil)
 		return []string{filepath.Join(w.Path(certs), "rootfs.tar"), top}, err
 	})
+}
+
+// certsRootfs is the root of programs that need nothing but certificates and time zones.
+func certsRootfs(tools *Part) *Part {
+	return rootfs("certs-rootfs", tools, "extract", []string{"ca-certificates", "tzdata"},
+		`mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`,
+		`rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`)
 }

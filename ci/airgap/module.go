@@ -34,6 +34,8 @@ type moduleBuild struct {
 	// stamps are the variables that the linker sets: import path, dot, name,
 	// equals sign, value.
 	stamps []string
+	// tags are build tags, with spaces between them.
+	tags string
 	// packages are the commands, below the module.
 	packages []string
 	// files are files and folders of the source to keep, below src.
@@ -48,6 +50,9 @@ func (m moduleBuild) inputs() []string {
 	if len(m.patches) > 0 {
 		// Only where there is something, so that the keys of others stay.
 		in = append(in, "patches", fmt.Sprint(m.patches))
+	}
+	if m.tags != "" {
+		in = append(in, "tags", m.tags)
 	}
 	return in
 }
@@ -143,7 +148,11 @@ func (m moduleBuild) argv(bin string) []string {
 	for _, s := range m.stamps {
 		flags = append(flags, "-X "+s)
 	}
-	return append([]string{"go", "build", "-trimpath", "-ldflags", strings.Join(flags, " "), "-o", bin + "/"}, m.packages...)
+	argv := []string{"go", "build", "-trimpath", "-ldflags", strings.Join(flags, " "), "-o", bin + "/"}
+	if m.tags != "" {
+		argv = append(argv, "-tags", m.tags)
+	}
+	return append(argv, m.packages...)
 }
 
 // moduleSource is a writable copy of the module's source, in the scratch

@@ -44,12 +44,12 @@ func TestFolderEdits(t *testing.T) {
 func TestModuleBuildInputs(t *testing.T) {
 	t.Parallel()
 	whole := func() moduleBuild {
-		return moduleBuild{path: "p", version: "v1", modFile: "f", folders: "v2", stamps: []string{"s"}, packages: []string{"./c"}, files: []string{"x"}, edits: []string{"-e"}, add: map[string]string{"a": "b"}, patches: []patch{{"a", "b", "c"}}}
+		return moduleBuild{path: "p", version: "v1", modFile: "f", folders: "v2", stamps: []string{"s"}, tags: "t u", packages: []string{"./c"}, files: []string{"x"}, edits: []string{"-e"}, add: map[string]string{"a": "b"}, patches: []patch{{"a", "b", "c"}}}
 	}
 	edits := map[string]func(*moduleBuild){
 		"path": func(m *moduleBuild) { m.path = "q" }, "version": func(m *moduleBuild) { m.version = "v9" },
 		"modFile": func(m *moduleBuild) { m.modFile = "" }, "folders": func(m *moduleBuild) { m.folders = "" },
-		"stamps": func(m *moduleBuild) { m.stamps = []string{"t"} }, "packages": func(m *moduleBuild) { m.packages = append(m.packages, "./d") },
+		"stamps": func(m *moduleBuild) { m.stamps = []string{"t"} }, "tags": func(m *moduleBuild) { m.tags = "" }, "packages": func(m *moduleBuild) { m.packages = append(m.packages, "./d") },
 		"edits": func(m *moduleBuild) { m.edits = nil }, "add": func(m *moduleBuild) { m.add = map[string]string{"a": "c"} },
 		"drop":  func(m *moduleBuild) { m.patches = nil },
 		"files": func(m *moduleBuild) { m.files = nil },
@@ -63,7 +63,7 @@ func TestModuleBuildInputs(t *testing.T) {
 		}
 	}
 	argv := whole().argv("/out/bin")
-	if got := strings.Join(argv, " "); got != "go build -trimpath -ldflags -s -w -X s -o /out/bin/ ./c" {
+	if got := strings.Join(argv, " "); got != "go build -trimpath -ldflags -s -w -X s -o /out/bin/ -tags t u ./c" {
 		t.Errorf("it runs %s", got)
 	}
 	files := moduleBuild{path: "p", files: []string{"x"}}.part("files")

@@ -127,8 +127,11 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.serveCluster(engineRoot, goRoot)
 	s.serveArgoCD()
 	s.serveBrowser()
-	s.serveIngress()
+	certs := certsRootfs(s.tools)
+	s.serveIngress(certs)
 	s.serveDatabase()
+	s.serveCertManager(certs)
+	s.serveMetrics(certs)
 	s.serveBench(client, nodeTree, nodeEnviron)
 	return s, nil
 }

@@ -262,6 +262,24 @@ func filter(ctx context.Context, n nodes.Node, args ...string) error {
 	return nil
 }
 
+// OnNode runs a program on a node of a cluster.
+func OnNode(ctx context.Context, name, node string, command ...string) error {
+	_, all, err := find(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if n.String() != node {
+			continue
+		}
+		if err := n.CommandContext(ctx, command[0], command[1:]...).Run(); err != nil {
+			return fmt.Errorf("%s on node %s: %w", command[0], node, explain(err))
+		}
+		return nil
+	}
+	return fmt.Errorf("the cluster %s has no node %s", name, node)
+}
+
 // Restart stops a cluster's nodes and starts them again, as a host that reboots does.
 func Restart(ctx context.Context, name string) error {
 	_, all, err := find(ctx, name)

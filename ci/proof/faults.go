@@ -59,14 +59,25 @@ func CheckFaults(names []string) error {
 
 // chosen are the faults that are asked for by name.
 func chosen(names []string) ([]fault, error) {
+	if err := known(names, Faults(), ErrFault); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !asked(names, f.name) }), nil
+}
+
+// known refuses names that are neither among all nor the word for each of them.
+func known(names, all []string, unknown error) error {
 	for _, n := range names {
-		if n != AllFaults && !slices.Contains(Faults(), n) {
-			return nil, fmt.Errorf("%w: %q; there are %s, and %s for each of them", ErrFault, n, strings.Join(Faults(), ", "), AllFaults)
+		if n != AllFaults && !slices.Contains(all, n) {
+			return fmt.Errorf("%w: %q; there are %s, and %s for each of them", unknown, n, strings.Join(all, ", "), AllFaults)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
-		return !slices.Contains(names, AllFaults) && !slices.Contains(names, f.name)
-	}), nil
+	return nil
+}
+
+// asked says whether a name is among those asked for.
+func asked(names []string, name string) bool {
+	return slices.Contains(names, AllFaults) || slices.Contains(names, name)
 }
 
 // patience is how long a fault that may pass is left alone, to see that it is not taken for one that does not.

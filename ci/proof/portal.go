@@ -93,7 +93,7 @@ func (s *Session) entities(ctx context.Context) ([]string, error) {
 	})
 }
 
-// request gives the body of an answer; any status but 200 is an error.
+// request gives the body of an answer; any status but those of success is an error.
 func request(ctx context.Context, method, address, token string, body io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -114,8 +114,8 @@ func request(ctx context.Context, method, address, token string, body io.Reader)
 	if err != nil {
 		return nil, err
 	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s %s: %s", method, address, answer.Status)
+	if answer.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("%s %s: %s: %s", method, address, answer.Status, firstLine(string(text[:min(300, len(text))])))
 	}
 	return text, nil
 }

@@ -50,11 +50,18 @@ type Session struct {
 	Cluster string
 	// Registry is the session's, HOST:PORT over plain http, for the faults that need another image.
 	Registry string
+	// Platform are the names of the optional parts of the charts that are to be shown, after all else.
+	Platform []string
+	// Components is the folder with the manifests of what these run on, such as cert-manager.yaml.
+	Components string
+	// HTTPS is the portal's address through the ingress controller's port for TLS.
+	HTTPS string
 
 	// gitAddress is IP:PORT of the Git service, gitInCluster the service as pods reach it, repo the repository there.
 	gitAddress, gitInCluster, repo string
 	repository                     *repository
 	token                          string
+	platform                       platform
 }
 
 // Names of the proof in the cluster.
@@ -70,6 +77,9 @@ type Step struct {
 	Seconds float64 `json:"seconds"`
 	// Shown is what was seen, one sentence.
 	Shown string `json:"shown,omitempty"`
+	// NotHere is why this cluster cannot show it: something lacks that the chart cannot bring. It is no failure, and
+	// it is not shown either.
+	NotHere string `json:"notHere,omitempty"`
 	// Error is why it could not be shown.
 	Error string `json:"error,omitempty"`
 }
@@ -77,9 +87,11 @@ type Step struct {
 // Proof is what was shown, up to the first step that failed.
 type Proof struct {
 	Release
-	// Proven says that every step was shown.
+	// Proven says that every step was shown, but for those NotProvenHere.
 	Proven bool   `json:"proven"`
 	Steps  []Step `json:"steps"`
+	// NotProvenHere are the names of the steps that this cluster cannot show.
+	NotProvenHere []string `json:"notProvenHere,omitempty"`
 	// Screenshot is the file of the portal's picture in the folder of the proof.
 	Screenshot string `json:"screenshot,omitempty"`
 	// Status is the Application at the end, with its resource tree.
@@ -97,6 +109,10 @@ type step struct {
 // a step failed.
 func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	wrong, err := chosen(s.Faults)
+	if err != nil {
+		return nil, err
+	}
+	optional, err := scenariosOf(s.Platform)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +142,11 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	for _, f := range wrong {
 		steps = append(steps, step{f.shows, func(ctx context.Context) (string, error) { return f.run(s, ctx) }})
 	}
+	for _, sc := range optional {
+		for _, shows := range sc.steps {
+			steps = append(steps, step{shows.name, func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
+		}
+	}
 	proof := &Proof{Release: s.Release}
 	began := time.Now()
 	var failure error
@@ -133,7 +154,13 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 		start := time.Now()
 		shown, err := step.run(ctx)
 		done := Step{Name: step.name, Seconds: seconds(time.Since(start)), Shown: shown}
-		if err != nil {
+		var lack *notHere
+		switch {
+		case errors.As(err, &lack):
+			done.NotHere = lack.Error()
+			proof.NotProvenHere = append(proof.NotProvenHere, step.name)
+			slog.Warn("not proven here: "+step.name, "seconds", done.Seconds, "why", lack)
+		case err != nil:
 			failure = fmt.Errorf("%s: %w", step.name, err)
 			done.Error = err.Error()
 		}
@@ -142,7 +169,9 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 			slog.Error("not shown: "+step.name, "seconds", done.Seconds, "error", err)
 			break
 		}
-		slog.Info(step.name, "seconds", done.Seconds, "shown", shown)
+		if lack == nil {
+			slog.Info(step.name, "seconds", done.Seconds, "shown", shown)
+		}
 	}
 	proof.Seconds = seconds(time.Since(began))
 	proof.Proven = failure == nil
@@ -160,6 +189,7 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	if s.repository != nil {
 		failure = errors.Join(failure, s.repository.close())
 	}
+	failure = errors.Join(failure, s.platform.close())
 	return proof, failure
 }
 

@@ -44,7 +44,7 @@ func (r *repository) commit(ctx context.Context, subject string, values map[stri
 	}
 	for _, args := range [][]string{
 		{"add", "--all"},
-		{"commit", "--quiet", "--message", subject},
+		{"commit", "--quiet", "--allow-empty", "--message", subject},
 		{"push", "--quiet", "origin", "HEAD:" + r.branch},
 	} {
 		if _, err := r.repo.Run(ctx, args...); err != nil {
@@ -52,6 +52,16 @@ func (r *repository) commit(ctx context.Context, subject string, values map[stri
 		}
 	}
 	return r.tip(ctx)
+}
+
+// goBack has the folders below be again, in the working copy, what they were at a revision.
+func (r *repository) goBack(ctx context.Context, revision string, folders ...string) error {
+	for _, args := range [][]string{{"rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--"}, {"checkout", "--quiet", revision, "--"}} {
+		if _, err := r.repo.Run(ctx, append(args, folders...)...); err != nil {
+			return fmt.Errorf("go back to %s: %w", revision, err)
+		}
+	}
+	return nil
 }
 
 // revert takes the last commit back, pushes, and gives the new revision.

@@ -1,0 +1,441 @@
+package proof
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"text/template"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/cluster"
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
+)
+
+//go:embed volumes.yaml
+var volumesTemplate string
+
+// Names of the database in the cluster.
+const (
+	storageClass   = "proof"
+	databaseSecret = "backstage-database"
+	databasePod    = application + "-database-0"
+	dataClaim      = "data-" + databasePod
+	backupClaim    = application + "-backup"
+	// volumes is the folder of the node with those of the proof.
+	volumes = "/var/lib/proof"
+)
+
+// postgresValues are those of a portal with a PostgreSQL of its own, small as the cluster is.
+func postgresValues() map[string]any {
+	small := func(cpu, memory string) map[string]any {
+		return map[string]any{"requests": map[string]any{"cpu": cpu, "memory": memory}}
+	}
+	volume := map[string]any{"size": "1Gi", "className": storageClass}
+	return map[string]any{
+		"database": map[string]any{
+			"type": "statefulset", "existingSecret": databaseSecret,
+			"statefulset": map[string]any{"storage": volume, "resources": small("10m", "64Mi")},
+		},
+		"backup": map[string]any{"enabled": true, "volume": volume, "resources": small("10m", "32Mi")},
+	}
+}
+
+// provide has what the chart's database wants beforehand: a Secret that is not in Git, and volumes.
+func (s *Session) provide(ctx context.Context, namespace string) error {
+	_, err := s.Client.Core.Secrets(namespace).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: databaseSecret},
+		StringData: map[string]string{"username": "backstage", "password": rand.Text()},
+	}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return nil // So are the volumes.
+	}
+	if err != nil {
+		return err
+	}
+	if s.platform.node, err = s.worker(ctx); err != nil {
+		return err
+	}
+	type volume struct{ Namespace, Claim, Path string }
+	var all []volume
+	for _, claim := range []string{dataClaim, backupClaim} {
+		path := volumes + "/" + namespace + "/" + claim
+		if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "mkdir", "-p", path); err != nil {
+			return err
+		}
+		all = append(all, volume{namespace, claim, path})
+	}
+	var yaml bytes.Buffer
+	if err := template.Must(template.New("").Parse(volumesTemplate)).Execute(&yaml, map[string]any{"Class": storageClass, "Node": s.platform.node, "Volumes": all}); err != nil {
+		return err
+	}
+	_, err = s.apply(ctx, yaml.Bytes())
+	return err
+}
+
+// worker is a node that takes pods.
+func (s *Session) worker(ctx context.Context) (string, error) {
+	nodes, err := s.Client.Core.Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, n := range nodes.Items {
+		free := true
+		for _, t := range n.Spec.Taints {
+			free = free && t.Effect != corev1.TaintEffectNoSchedule
+		}
+		if free {
+			return n.Name, nil
+		}
+	}
+	return "", errors.New("no node takes pods")
+}
+
+// registered is how many entities somebody registers through the portal: nothing but the database knows of them.
+const registered = 25
+
+func (s *Session) database(ctx context.Context) (string, error) {
+	if err := s.provide(ctx, namespace); err != nil {
+		return "", err
+	}
+	file, err := s.serveEntities(ctx)
+	if err != nil {
+		return "", err
+	}
+	values := postgresValues()
+	values["appConfig"] = map[string]any{"backend": map[string]any{"reading": map[string]any{"allow": []any{map[string]any{"host": file.Host}}}}}
+	if err := s.shape(ctx, "test: give the portal a PostgreSQL", values); err != nil {
+		return "", err
+	}
+	if err := until(ctx, arrives, s.signIn); err != nil {
+		return "", err
+	}
+	if _, err := s.entities(ctx); err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(map[string]string{"type": "url", "target": file.String()})
+	if err != nil {
+		return "", err
+	}
+	if err := until(ctx, arrives, func(ctx context.Context) error {
+		_, err := request(ctx, http.MethodPost, s.Ingress+"/api/catalog/locations", s.token, bytes.NewReader(body))
+		return err
+	}); err != nil {
+		return "", fmt.Errorf("register entities: %w", err)
+	}
+	if s.platform.catalog, err = s.settledCatalog(ctx); err != nil {
+		return "", err
+	}
+	held, err := s.query(ctx, "select count(*) from catalog.final_entities where final_entity is not null")
+	if err != nil {
+		return "", err
+	}
+	if want := fmt.Sprint(len(s.platform.catalog)); held != want {
+		return "", fmt.Errorf("PostgreSQL holds %s entities, the portal lists %s", held, want)
+	}
+	return fmt.Sprintf("%s in its own StatefulSet holds the %s entities that the portal lists, %d of them registered by a guest", databasePod, held, registered), nil
+}
+
+// settledCatalog is the catalog once it has what was registered and does not grow any more.
+func (s *Session) settledCatalog(ctx context.Context) (map[string]string, error) {
+	var last map[string]string
+	return last, until(ctx, 2*time.Minute, func(ctx context.Context) error {
+		before := len(last)
+		found, err := s.catalog(ctx)
+		if err != nil {
+			return err
+		}
+		last = found
+		for i := range registered {
+			if ref := fmt.Sprintf("component:default/registered-%d", i); found[ref] == "" {
+				return fmt.Errorf("the catalog lacks %s", ref)
+			}
+		}
+		if len(found) != before {
+			time.Sleep(3 * time.Second)
+			return errors.New("the catalog still grows")
+		}
+		return nil
+	})
+}
+
+// catalog is what the portal lists: the identity of each entity, which the database gave it when it was new.
+func (s *Session) catalog(ctx context.Context) (map[string]string, error) {
+	body, err := request(ctx, http.MethodGet, s.Ingress+"/api/catalog/entities?fields=kind,metadata.namespace,metadata.name,metadata.uid", s.token, nil)
+	if err != nil {
+		return nil, err
+	}
+	var entities []struct {
+		Kind     string
+		Metadata struct{ Namespace, Name, UID string }
+	}
+	if err := json.Unmarshal(body, &entities); err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for _, e := range entities {
+		all[strings.ToLower(e.Kind+":"+e.Metadata.Namespace+"/"+e.Metadata.Name)] = e.Metadata.UID
+	}
+	return all, nil
+}
+
+// query asks the database itself.
+func (s *Session) query(ctx context.Context, sql string) (string, error) {
+	said, err := s.Client.Exec(ctx, namespace, databasePod, "postgresql", "sh", "-c", `exec psql --no-psqlrc --tuples-only --no-align --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$0"`, sql)
+	return strings.TrimSpace(said), err
+}
+
+// dumped is the name of a dump in what the backup says.
+var dumped = regexp.MustCompile(`backstage-[0-9TZ]+\.dump`)
+
+// backup runs the chart's CronJob now.
+func (s *Session) backup(ctx context.Context) (string, error) {
+	cron, err := s.get(ctx, "batch/v1", "CronJob", application+"-backup")
+	if err != nil {
+		return "", err
+	}
+	spec, found, err := unstructured.NestedMap(cron.Object, "spec", "jobTemplate", "spec")
+	if err == nil && !found {
+		err = fmt.Errorf("%s has no Job in it", kube.Name(cron))
+	}
+	if err != nil {
+		return "", err
+	}
+	const name = application + "-backup-now"
+	job := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	job.SetAPIVersion("batch/v1")
+	job.SetKind("Job")
+	job.SetNamespace(namespace)
+	job.SetName(name)
+	if err := s.applied(ctx, job); err != nil {
+		return "", err
+	}
+	said, err := s.jobLog(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if s.platform.dump = dumped.FindString(said); s.platform.dump == "" {
+		return "", fmt.Errorf("the backup names no dump: %s", said)
+	}
+	return "the CronJob, run now: " + firstLine(said), nil
+}
+
+// restore loses the database's volume and has the chart bring the dump back.
+func (s *Session) restore(ctx context.Context) (string, error) {
+	began := time.Now()
+	if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "sh", "-c", "rm -rf "+volumes+"/"+namespace+"/"+dataClaim+"/*"); err != nil {
+		return "", err
+	}
+	pods := s.Client.Core.Pods(namespace)
+	lost, err := pods.Get(ctx, databasePod, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	var now int64
+	if err := pods.Delete(ctx, databasePod, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		return "", err
+	}
+	if err := until(ctx, 3*time.Minute, func(ctx context.Context) error {
+		fresh, err := pods.Get(ctx, databasePod, metav1.GetOptions{})
+		switch {
+		case err != nil:
+			return err
+		case fresh.UID == lost.UID || len(fresh.Status.ContainerStatuses) == 0 || !fresh.Status.ContainerStatuses[0].Ready:
+			return fmt.Errorf("the pod %s is not there again", databasePod)
+		}
+		return nil
+	}); err != nil {
+		return "", err
+	}
+	if err := s.lost(ctx); err != nil {
+		return "", err
+	}
+	values := postgresValues()
+	values["restore"] = map[string]any{"from": s.platform.dump}
+	revision, err := s.shaped(ctx, "test: restore "+s.platform.dump, values)
+	if err != nil {
+		return "", err
+	}
+	// Without the portal's image: it has no pods while its database is restored.
+	if _, err := (sync.Wait{Name: application, Namespace: sync.DefaultNamespace, Timeout: s.Timeout, Want: sync.Want{Revision: revision}}).Until(ctx, s.Client); err != nil {
+		return "", err
+	}
+	jobs, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=backstage-backup"})
+	if err != nil {
+		return "", err
+	}
+	said := ""
+	for _, p := range jobs.Items {
+		if strings.HasPrefix(p.Name, application+"-restore-") && p.Status.Phase == corev1.PodSucceeded {
+			if said, err = s.podLog(ctx, p.Name); err != nil {
+				return "", err
+			}
+		}
+	}
+	if !strings.Contains(said, s.platform.dump) {
+		return "", fmt.Errorf("the restore says nothing of %s: %q", s.platform.dump, said)
+	}
+	if err := s.shape(ctx, "test: serve again", postgresValues()); err != nil {
+		return "", err
+	}
+	if err := until(ctx, arrives, s.signIn); err != nil {
+		return "", err
+	}
+	if err := until(ctx, arrives, func(ctx context.Context) error {
+		after, err := s.catalog(ctx)
+		if err != nil {
+			return err
+		}
+		return lacking(s.platform.catalog, after)
+	}); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the volume was emptied and %s; all %d entities are there with the identities they had, %.1f s after the loss",
+		firstLine(said), len(s.platform.catalog), time.Since(began).Seconds()), nil
+}
+
+// lost says that nothing of the catalog is in the database. A portal that starts anew may have made another one there.
+func (s *Session) lost(ctx context.Context) error {
+	there, err := s.query(ctx, "select to_regclass('catalog.final_entities') is not null")
+	if err != nil || there == "f" {
+		return err
+	}
+	for ref, uid := range s.platform.catalog {
+		held, err := s.query(ctx, "select count(*) from catalog.final_entities where entity_id = '"+uid+"'")
+		if err == nil && held != "0" {
+			err = fmt.Errorf("the database is not lost: it holds %s", ref)
+		}
+		return err
+	}
+	return nil
+}
+
+// lacking says which entities of before are not there any more, or are others of the same name.
+func lacking(before, after map[string]string) error {
+	for ref, uid := range before {
+		switch after[ref] {
+		case uid:
+		case "":
+			return fmt.Errorf("%s is lost", ref)
+		default:
+			return fmt.Errorf("%s is another one than before: %s, not %s", ref, after[ref], uid)
+		}
+	}
+	return nil
+}
+
+// get reads an object of the portal's namespace.
+func (s *Session) get(ctx context.Context, apiVersion, kind, name string) (*unstructured.Unstructured, error) {
+	obj := &unstructured.Unstructured{}
+	obj.SetAPIVersion(apiVersion)
+	obj.SetKind(kind)
+	r, err := s.Client.Resource(obj, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return r.Get(ctx, name, metav1.GetOptions{})
+}
+
+// applied applies an object and waits until it is rolled out, or has ended.
+func (s *Session) applied(ctx context.Context, obj *unstructured.Unstructured) error {
+	objects, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{obj}, manifests.Options{Namespace: namespace})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	return manifests.Wait(ctx, s.Client, objects)
+}
+
+// jobLog is what the pod of a Job said that succeeded.
+func (s *Session) jobLog(ctx context.Context, job string) (string, error) {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "batch.kubernetes.io/job-name=" + job})
+	if err != nil {
+		return "", err
+	}
+	for _, p := range list.Items {
+		if p.Status.Phase == corev1.PodSucceeded {
+			return s.podLog(ctx, p.Name)
+		}
+	}
+	return "", fmt.Errorf("no pod of the Job %s has succeeded", job)
+}
+
+func (s *Session) podLog(ctx context.Context, pod string) (string, error) {
+	stream, err := s.Client.Core.Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{}).Stream(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer stream.Close()
+	text, err := io.ReadAll(io.LimitReader(stream, 1<<20))
+	return strings.TrimSpace(string(text)), err
+}
+
+// web serves one file to the pods.
+type web struct {
+	server *http.Server
+	url    *url.URL
+}
+
+func (w *web) close() error { return w.server.Close() }
+
+// serveEntities serves a file of entities from here, under an address that pods reach.
+func (s *Session) serveEntities(ctx context.Context) (*url.URL, error) {
+	if s.platform.web != nil {
+		return s.platform.web.url, nil
+	}
+	ingress, err := url.Parse(s.Ingress)
+	if err != nil {
+		return nil, err
+	}
+	// The address from which this program reaches the cluster is that by which the cluster reaches it. Nothing is sent.
+	toCluster, err := (&net.Dialer{}).DialContext(ctx, "udp4", ingress.Host)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(toCluster.LocalAddr().String())
+	if err := errors.Join(err, toCluster.Close()); err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", ":0")
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	content := entitiesFile(registered)
+	w := &web{
+		server: &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })},
+		url:    &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port), Path: "/catalog-info.yaml"},
+	}
+	go func() { _ = w.server.Serve(listener) }()
+	s.platform.web = w
+	return w.url, nil
+}
+
+// entitiesFile is a file of the catalog with components.
+func entitiesFile(count int) []byte {
+	var yaml bytes.Buffer
+	for i := range count {
+		fmt.Fprintf(&yaml, "---\napiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata:\n  name: registered-%d\nspec:\n  type: service\n  lifecycle: experimental\n  owner: platform\n", i)
+	}
+	return yaml.Bytes()
+}

@@ -1,0 +1,159 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+// ErrPlatform says that there is no such part of the platform.
+var ErrPlatform = errors.New("no such part of the platform")
+
+// Scenario is an optional part of the charts that a proof can show on what it is made for.
+type Scenario struct {
+	// Name is how it is asked for.
+	Name string `json:"name"`
+	// Components are what it runs on besides the cluster: images and manifests that the caller brings.
+	Components []string `json:"components"`
+	// Workers is how many nodes beside the control plane it wants.
+	Workers int `json:"workers,omitempty"`
+
+	steps []part
+}
+
+// part is one thing that is shown of a scenario.
+type part struct {
+	name string
+	run  func(*Session, context.Context) (string, error)
+}
+
+// scenarios are in the order in which they run in one cluster. Each begins with the chart as it was released.
+var scenarios = []Scenario{
+	{Name: "postgres", Components: []string{"postgres"}, steps: []part{
+		{"the portal keeps its catalog in PostgreSQL", (*Session).database},
+		{"the database is backed up", (*Session).backup},
+		{"a lost database is restored, no entity less", (*Session).restore},
+	}},
+	{Name: "tls", Components: []string{"cert-manager"}, steps: []part{
+		{"cert-manager runs", (*Session).issues},
+		{"HTTPS answers with the certificate that was issued", (*Session).https},
+	}},
+	{Name: "hpa", Components: []string{"metrics-server", "postgres"}, steps: []part{
+		{"metrics-server tells of the portal", (*Session).metered},
+		{"the portal is scaled out under load, and in again", (*Session).autoscale},
+	}},
+	{Name: "spread", Components: []string{"postgres"}, Workers: 2, steps: []part{
+		{"two pods are on two nodes", (*Session).spread},
+	}},
+}
+
+// Scenarios are what a proof can show of the platform: those asked for, or each with "all".
+func Scenarios(names []string, workers int) ([]Scenario, error) {
+	found, err := scenariosOf(names)
+	for _, s := range found {
+		if workers < s.Workers {
+			return nil, fmt.Errorf("%s wants pods on %d nodes: add --workers %d, or name the other parts", s.Name, s.Workers, s.Workers)
+		}
+	}
+	return found, err
+}
+
+// PlatformNames are the names of all scenarios.
+func PlatformNames() []string {
+	var names []string
+	for _, s := range scenarios {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func scenariosOf(names []string) ([]Scenario, error) {
+	if err := known(names, PlatformNames(), ErrPlatform); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(scenarios), func(s Scenario) bool { return !asked(names, s.Name) }), nil
+}
+
+// notHere says that a cluster lacks what nobody but its maker can bring.
+type notHere struct{ what string }
+
+func (n *notHere) Error() string { return n.what }
+
+// platform is what one scenario leaves to the next.
+type platform struct {
+	// released is the commit before the first scenario.
+	released string
+	// catalog is what the catalog held before the database was lost: the identity of each entity.
+	catalog map[string]string
+	// dump is the file of the backup.
+	dump string
+	// node has the volumes.
+	node string
+	// web serves a file of entities.
+	web *web
+}
+
+func (p *platform) close() error {
+	if p.web == nil {
+		return nil
+	}
+	return p.web.close()
+}
+
+// shape has the portal run the chart as it was released, with other values, and waits until it does.
+func (s *Session) shape(ctx context.Context, subject string, values map[string]any) error {
+	revision, err := s.shaped(ctx, subject, values)
+	if err != nil {
+		return err
+	}
+	_, err = s.wait(ctx, revision)
+	return err
+}
+
+// shaped is the commit of shape.
+func (s *Session) shaped(ctx context.Context, subject string, values map[string]any) (string, error) {
+	if err := s.cloned(ctx); err != nil {
+		return "", err
+	}
+	if s.platform.released == "" {
+		tip, err := s.repository.tip(ctx)
+		if err != nil {
+			return "", err
+		}
+		s.platform.released = tip
+	}
+	if err := s.repository.goBack(ctx, s.platform.released, "charts"); err != nil {
+		return "", err
+	}
+	return s.repository.commit(ctx, subject, values, nil)
+}
+
+// install applies a component of the platform and waits until it runs.
+func (s *Session) install(ctx context.Context, component string) (images []string, err error) {
+	yaml, err := os.ReadFile(filepath.Join(s.Components, component+".yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("the manifest of %s: %w", component, err)
+	}
+	applied, err := s.apply(ctx, yaml)
+	if err != nil {
+		return nil, err
+	}
+	return manifests.Images(applied), manifests.Wait(ctx, s.Client, applied)
+}
+
+// running are the portal's pods that are not on their way out.
+func (s *Session) running(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil }), nil
+}

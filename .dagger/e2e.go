@@ -58,7 +58,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	faults []string,
 
 	// Optional parts of the charts that are shown then, on what they are made
-	// for: postgres, or all. Some want --workers.
+	// for: postgres, tls, hpa, spread, or all. Some want --workers.
 	//
 	// +optional
 	platform []string,

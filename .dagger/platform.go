@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -30,6 +31,62 @@ type component struct {
 // components are all of them, by the names of `gitops platform`.
 var components = map[string]component{
 	"postgres": {images: []string{postgresImage}},
+	"cert-manager": {manifest: rendered(helmChart{
+		module: certManagerModule, path: "deploy/charts/cert-manager", name: "cert-manager", namespace: "cert-manager",
+		// The chart in the module has no version. No Job waits for the API: the
+		// proof does.
+		values: map[string]any{"crds": on, "startupapicheck": off, "prometheus": off, "image": tagOf(certManagerModule),
+			"webhook": map[string]any{"image": tagOf(certManagerModule)}, "cainjector": map[string]any{"image": tagOf(certManagerModule)},
+			"acmesolver": map[string]any{"image": tagOf(certManagerModule)}},
+	})},
+	"metrics-server": {manifest: rendered(helmChart{
+		module: metricsServerModule, path: "charts/metrics-server", name: "metrics-server", namespace: "kube-system",
+		values: map[string]any{
+			// Kubelets of kind sign their own certificates.
+			"args":  []string{"--kubelet-insecure-tls"},
+			"image": map[string]any{"repository": metricsServerRepository, "tag": versionOf(metricsServerModule)},
+		},
+	})},
+}
+
+var on, off = map[string]any{"enabled": true}, map[string]any{"enabled": false}
+
+// versionOf is the version of PATH@VERSION.
+func versionOf(module string) string {
+	_, version, _ := strings.Cut(module, "@")
+	return version
+}
+
+func tagOf(module string) map[string]any { return map[string]any{"tag": versionOf(module)} }
+
+// helmChart is a chart in a Go module, which Go's checksum database knows.
+type helmChart struct {
+	module, path, name, namespace string
+	values                        map[string]any
+}
+
+// rendered is what a chart installs, with the namespace that it is installed in.
+func rendered(c helmChart) func(*BackstageGitops) *dagger.File {
+	return func(m *BackstageGitops) *dagger.File {
+		values, err := json.Marshal(c.values)
+		if err != nil {
+			panic(err) // texts only
+		}
+		chart := goContainer(dag.Directory()).
+			WithExec([]string{"go", "mod", "download", c.module}).
+			// Out of the cache volume: a mounted one is not part of the result.
+			WithExec([]string{"cp", "-r", "/go/pkg/mod/" + c.module + "/" + c.path, "/chart"}).
+			Directory("/chart")
+		objects, namespace := "/objects.yaml", "/namespace.yaml"
+		return m.toolbox().
+			WithDirectory("/chart", chart).
+			WithNewFile("/values.yaml", string(values)).
+			WithNewFile(namespace, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: "+c.namespace+"\n").
+			WithExec([]string{"gitops", "chart", "render", "--chart", "/chart", "--values", "/values.yaml", "--name", c.name, "--namespace", c.namespace},
+				dagger.ContainerWithExecOpts{RedirectStdout: objects}).
+			WithExec([]string{"cat", namespace, objects}, dagger.ContainerWithExecOpts{RedirectStdout: "/manifest.yaml"}).
+			File("/manifest.yaml")
+	}
 }
 
 // platform is what a proof of the platform wants in the cluster.

@@ -30,6 +30,17 @@ const (
 	// renovate: datasource=docker depName=postgres
 	postgresImage = "docker.io/library/postgres:15-bookworm"
 
+	// certManagerModule is cert-manager as a Go module, with its chart.
+	// renovate: datasource=go depName=github.com/cert-manager/cert-manager
+	certManagerModule = "github.com/cert-manager/cert-manager@v1.21.2"
+
+	// metricsServerModule is metrics-server as a Go module, with its chart.
+	// renovate: datasource=go depName=sigs.k8s.io/metrics-server
+	metricsServerModule = "sigs.k8s.io/metrics-server@v0.9.0"
+
+	// metricsServerRepository is where that is published, without its tag.
+	metricsServerRepository = "gcr.io/k8s-staging-metrics-server/metrics-server"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

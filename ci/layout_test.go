@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"imageref":                         {},
 	"kube":                             {},
 	"manifests":                        {"health", "kube"},
-	"proof":                            {"bump", "cluster", "commit", "git", "kube", "manifests", "sync"},
+	"proof":                            {"bump", "cluster", "commit", "environments", "git", "kube", "manifests", "sync"},
 	"report":                           {"bump", "commit", "git", "source"},
 	"source":                           {"bump", "git", "imageref"},
 	"sync":                             {"health", "imageref", "kube", "manifests"},

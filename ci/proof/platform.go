@@ -37,6 +37,9 @@ type part struct {
 
 // scenarios are in the order in which they run in one cluster. Each begins with the chart as it was released.
 var scenarios = []Scenario{
+	{Name: "upgrade", Components: []string{}, steps: []part{
+		{"the chart is upgraded without a failed request", (*Session).upgrade},
+	}},
 	{Name: "postgres", Components: []string{"postgres"}, steps: []part{
 		{"the portal keeps its catalog in PostgreSQL", (*Session).database},
 		{"the database is backed up", (*Session).backup},
@@ -52,6 +55,10 @@ var scenarios = []Scenario{
 	}},
 	{Name: "spread", Components: []string{"postgres"}, Workers: 2, steps: []part{
 		{"two pods are on two nodes", (*Session).spread},
+	}},
+	{Name: "environments", Components: []string{"postgres"}, steps: []part{
+		{"three environments come from one ApplicationSet", (*Session).environments},
+		{"an image is promoted through them", (*Session).promotion},
 	}},
 }
 
@@ -97,6 +104,8 @@ type platform struct {
 	dump string
 	// node has the volumes.
 	node string
+	// stages are the environments.
+	stages []stage
 	// web serves a file of entities.
 	web *web
 }

@@ -39,13 +39,24 @@ func (r *repository) close() error { return os.RemoveAll(r.dir) }
 
 // commit changes the chart, pushes, and gives the new revision. Files are by their path in the chart; nil removes one.
 func (r *repository) commit(ctx context.Context, subject string, values map[string]any, files map[string][]byte) (string, error) {
+	revision, err := r.local(ctx, subject, values, files)
+	if err != nil {
+		return "", err
+	}
+	if _, err := r.repo.Run(ctx, "push", "--quiet", "origin", "HEAD:"+r.branch); err != nil {
+		return "", fmt.Errorf("%s: %w", subject, err)
+	}
+	return revision, nil
+}
+
+// local is a commit that is pushed with the next one.
+func (r *repository) local(ctx context.Context, subject string, values map[string]any, files map[string][]byte) (string, error) {
 	if err := r.edit(values, files); err != nil {
 		return "", fmt.Errorf("%s: %w", subject, err)
 	}
 	for _, args := range [][]string{
 		{"add", "--all"},
 		{"commit", "--quiet", "--allow-empty", "--message", subject},
-		{"push", "--quiet", "origin", "HEAD:" + r.branch},
 	} {
 		if _, err := r.repo.Run(ctx, args...); err != nil {
 			return "", fmt.Errorf("%s: %w", subject, err)
@@ -112,19 +123,25 @@ func (r *repository) edit(values map[string]any, files map[string][]byte) error 
 		return nil
 	}
 	path := filepath.Join(r.dir, filepath.FromSlash(r.chart), "values.yaml")
-	text, err := os.ReadFile(path)
+	text, err := merged(path, values)
 	if err != nil {
 		return err
 	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// merged is a file of values with others in it.
+func merged(file string, values map[string]any) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]any{}
 	if err := yaml.Unmarshal(text, &all); err != nil {
-		return err
+		return nil, err
 	}
 	merge(all, values)
-	if text, err = yaml.Marshal(all); err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o644)
+	return yaml.Marshal(all)
 }
 
 // merge puts the values of from into to, map by map.

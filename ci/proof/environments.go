@@ -1,0 +1,261 @@
+package proof
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/environments"
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
+)
+
+// gitopsChart is the folder of the chart of all environments.
+const gitopsChart = "charts/gitops"
+
+// stage is an environment with the image that it has.
+type stage struct {
+	environments.Environment
+	tag, digest string
+}
+
+// environments has three of them deployed by one ApplicationSet, each with an image of its own.
+func (s *Session) environments(ctx context.Context) (string, error) {
+	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
+		return "", err
+	}
+	if err := s.applicationSets(ctx); err != nil {
+		return "", err
+	}
+	checkout, err := environments.Read(s.repository.dir)
+	if err != nil {
+		return "", err
+	}
+	released, err := s.tag(ctx)
+	if err != nil {
+		return "", err
+	}
+	// The oldest image is in the last environment.
+	var older []string
+	for _, tag := range []string{"older", "old"} {
+		digest, err := s.variant(tag)
+		if err != nil {
+			return "", err
+		}
+		older = append(older, digest)
+		if _, err := s.repository.local(ctx, "test: release "+tag, map[string]any{"image": map[string]any{"tag": tag, "digest": digest}}, nil); err != nil {
+			return "", err
+		}
+	}
+	stages := []stage{{tag: released, digest: s.Digest}, {tag: "old", digest: older[1]}, {tag: "older", digest: older[0]}}
+	if len(checkout.Environments) != len(stages) {
+		return "", fmt.Errorf("%s has %d environments, not %d", gitopsChart, len(checkout.Environments), len(stages))
+	}
+	files := map[string][]byte{}
+	for i, e := range checkout.Environments {
+		stages[i].Environment = e
+		values := environmentValues()
+		if i > 0 {
+			values["image"] = map[string]any{"tag": stages[i].tag, "digest": stages[i].digest}
+			maps.Copy(values, postgresValues())
+		}
+		if err := s.place(ctx, e.Namespace, i > 0); err != nil {
+			return "", err
+		}
+		if files[relative(e.Values)], err = merged(filepath.Join(s.repository.dir, e.Values), values); err != nil {
+			return "", err
+		}
+	}
+	revision, err := s.repository.commit(ctx, "test: release, and fit the environments into this cluster",
+		map[string]any{"image": map[string]any{"tag": released, "digest": s.Digest}}, files)
+	if err != nil {
+		return "", err
+	}
+	app := sync.Application{
+		Name: "portal", Repo: s.repo, Path: gitopsChart, Revision: s.Branch, Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
+		DestinationNamespace: sync.DefaultNamespace,
+		Values:               fmt.Appendf(nil, "source: {repoURL: %q, revision: %q}\n", s.repo, s.Branch),
+	}
+	if _, err := app.Apply(ctx, s.Client); err != nil {
+		return "", err
+	}
+	s.platform.stages = stages
+	var shown []string
+	for _, st := range stages {
+		result, err := s.stands(ctx, st, revision, s.Timeout)
+		if err != nil {
+			return "", err
+		}
+		shown = append(shown, fmt.Sprintf("%s is %s and %s with %s (%.19s)", st.Name, result.Sync, result.Health, st.tag, st.digest))
+	}
+	return strings.Join(shown, "; "), nil
+}
+
+// promotion has the image of the first environment reach the last one, by the program that people use, and sees it
+// refused where it has to be.
+func (s *Session) promotion(ctx context.Context) (string, error) {
+	names := []string{}
+	for _, st := range s.platform.stages {
+		names = append(names, st.Name)
+	}
+	first, last := names[0], names[len(names)-1]
+	checkout, err := environments.Read(s.repository.dir)
+	if err != nil {
+		return "", err
+	}
+	refused := func(p environments.Promotion, because error) error {
+		if _, err := checkout.Promote(p); !errors.Is(err, because) {
+			return fmt.Errorf("a promotion from %s to %s was not refused as %q: %v", p.From, p.To, because, err)
+		}
+		return nil
+	}
+	if err := refused(environments.Promotion{From: first, To: last}, environments.ErrSkipped); err != nil {
+		return "", err
+	}
+	if err := s.unhealthy(ctx, refused); err != nil {
+		return "", err
+	}
+	var shown []string
+	for i := range names[1:] {
+		began := time.Now()
+		if err := s.promote(ctx, i); err != nil {
+			return "", err
+		}
+		shown = append(shown, fmt.Sprintf("%s to %s in %.1f s", names[i], names[i+1], time.Since(began).Seconds()))
+	}
+	return fmt.Sprintf("%.19s went from %s; from %s to %s at once was refused, and so was an image that does not run in %s",
+		s.Digest, strings.Join(shown, ", "), first, last, first), nil
+}
+
+// unhealthy has the first environment name an image that nobody can pull, and sees what Argo CD says of it refused.
+func (s *Session) unhealthy(ctx context.Context, refused func(environments.Promotion, error) error) error {
+	st := s.platform.stages[0]
+	broken, err := merged(filepath.Join(s.repository.dir, st.Values), map[string]any{"image": map[string]any{"tag": "broken", "digest": missingDigest}})
+	if err != nil {
+		return err
+	}
+	revision, err := s.repository.commit(ctx, "test: name an image that is not there", nil, map[string][]byte{relative(st.Values): broken})
+	if err != nil {
+		return err
+	}
+	st.digest = missingDigest
+	result, err := s.stands(ctx, st, revision, s.Timeout)
+	if !errors.Is(err, sync.ErrFailed) {
+		return fmt.Errorf("%s took an image that is not there for one that runs: %v", st.Name, err)
+	}
+	running, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	if err := refused(environments.Promotion{From: st.Name, To: s.platform.stages[1].Name, Running: running, AllowDowngrade: true}, environments.ErrUnproven); err != nil {
+		return err
+	}
+	_, err = s.repository.revert(ctx)
+	return err
+}
+
+// missingDigest is of an image that nobody has.
+var missingDigest = "sha256:" + strings.Repeat("0", 64)
+
+// promote promotes from one environment to the next.
+func (s *Session) promote(ctx context.Context, from int) error {
+	revision, err := s.repository.tip(ctx)
+	if err != nil {
+		return err
+	}
+	source, target := s.platform.stages[from], &s.platform.stages[from+1]
+	result, err := s.stands(ctx, source, revision, s.Timeout)
+	if err != nil {
+		return err
+	}
+	running, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	checkout, err := environments.Read(s.repository.dir)
+	if err != nil {
+		return err
+	}
+	history, err := checkout.History(ctx)
+	if err != nil {
+		return err
+	}
+	promoted, err := checkout.Promote(environments.Promotion{From: source.Name, To: target.Name, Running: running, History: history})
+	if err != nil {
+		return err
+	}
+	if revision, err = s.repository.commit(ctx, fmt.Sprintf("test: promote %s from %s to %s", promoted.Tag, source.Name, target.Name), nil, nil); err != nil {
+		return err
+	}
+	target.tag, target.digest = promoted.Tag, promoted.Digest
+	_, err = s.stands(ctx, *target, revision, s.Timeout)
+	return err
+}
+
+// stands waits until an environment runs its image at a revision.
+func (s *Session) stands(ctx context.Context, st stage, revision string, limit time.Duration) (*sync.Result, error) {
+	name := application + "-" + st.Name
+	// The ApplicationSet's controller makes it some time after the ApplicationSet.
+	if err := until(ctx, 2*time.Minute, func(ctx context.Context) error {
+		_, err := sync.Read(ctx, s.Client, sync.DefaultNamespace, name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return sync.Wait{
+		Name: name, Namespace: sync.DefaultNamespace, Timeout: limit,
+		Want: sync.Want{Revision: revision, Image: s.Image, Digest: st.digest},
+	}.Until(ctx, s.Client)
+}
+
+// applicationSets starts the controller of ApplicationSets, which the installation for one Application leaves out.
+func (s *Session) applicationSets(ctx context.Context) error {
+	const controller = "argocd-applicationset-controller"
+	deployments := s.Client.Dynamic.Resource(kube.Deployments).Namespace(sync.DefaultNamespace)
+	started, err := deployments.Patch(ctx, controller, types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{FieldManager: manifests.Manager})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	return manifests.Wait(ctx, s.Client, []*unstructured.Unstructured{started})
+}
+
+// place makes an environment's namespace with what its database wants beforehand.
+func (s *Session) place(ctx context.Context, namespace string, database bool) error {
+	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	if !database {
+		return nil
+	}
+	return s.provide(ctx, namespace)
+}
+
+// environmentValues fit an environment into this cluster: it is small, and has no autoscaler's metrics.
+func environmentValues() map[string]any {
+	few := func(memory string) map[string]any {
+		return map[string]any{"requests": map[string]any{"cpu": "10m", "memory": memory}}
+	}
+	return map[string]any{
+		"resources":           map[string]any{"backend": few("256Mi"), "frontend": few("192Mi")},
+		"autoscaling":         map[string]any{"enabled": false},
+		"podDisruptionBudget": map[string]any{"enabled": false},
+	}
+}
+
+// relative is a file of the repository as seen from the chart's folder.
+func relative(file string) string { return "../../" + file }

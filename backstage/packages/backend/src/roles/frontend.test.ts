@@ -22,13 +22,23 @@ describe('frontendOverrides', () => {
 
   it('keeps away from the database', () => {
     const config = new ConfigReader({
-      backend: { database: { client: 'pg', connection: { password: 'p' } } },
+      backend: {
+        database: {
+          client: 'pg',
+          connection: { password: 'p' },
+          pluginDivisionMode: 'schema',
+        },
+      },
     });
 
     expect(frontendOverrides(config)).toMatchObject({
       app: { disableStaticFallbackCache: true },
       backend: {
-        database: { client: 'better-sqlite3', connection: ':memory:' },
+        database: {
+          client: 'better-sqlite3',
+          connection: ':memory:',
+          pluginDivisionMode: 'database',
+        },
       },
     });
   });

@@ -60,7 +60,12 @@ export function frontendOverrides(config: Config): JsonObject {
     backend: {
       listen: host === undefined ? { port } : { port, host },
       // Serving the app needs no data: this role gets no database credentials.
-      database: { client: 'better-sqlite3', connection: ':memory:' },
+      // SQLite refuses the schema per plugin that PostgreSQL may be set to.
+      database: {
+        client: 'better-sqlite3',
+        connection: ':memory:',
+        pluginDivisionMode: 'database',
+      },
     },
   };
 }

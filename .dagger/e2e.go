@@ -58,7 +58,8 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	faults []string,
 
 	// Optional parts of the charts that are shown then, on what they are made
-	// for: postgres, tls, hpa, spread, or all. Some want --workers.
+	// for: upgrade, postgres, tls, hpa, spread (wants --workers 2), environments,
+	// networkpolicy, metrics, or all.
 	//
 	// +optional
 	platform []string,

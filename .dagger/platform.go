@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -47,6 +48,10 @@ var components = map[string]component{
 			"image": map[string]any{"repository": metricsServerRepository, "tag": versionOf(metricsServerModule)},
 		},
 	})},
+	"prometheus": {
+		manifest: func(*BackstageGitops) *dagger.File { return moduleFiles(prometheusOperatorModule, "bundle.yaml").File("bundle.yaml") },
+		images:   []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
+	},
 }
 
 var on, off = map[string]any{"enabled": true}, map[string]any{"enabled": false}
@@ -65,6 +70,16 @@ type helmChart struct {
 	values                        map[string]any
 }
 
+// moduleFiles are a file or a folder of a Go module, in a folder.
+func moduleFiles(module, file string) *dagger.Directory {
+	return goContainer(dag.Directory()).
+		WithExec([]string{"go", "mod", "download", module}).
+		// Out of the cache volume: a mounted one is not part of the result.
+		WithExec([]string{"mkdir", "/files"}).
+		WithExec([]string{"cp", "-r", "/go/pkg/mod/" + module + "/" + file, "/files"}).
+		Directory("/files")
+}
+
 // rendered is what a chart installs, with the namespace that it is installed in.
 func rendered(c helmChart) func(*BackstageGitops) *dagger.File {
 	return func(m *BackstageGitops) *dagger.File {
@@ -72,11 +87,7 @@ func rendered(c helmChart) func(*BackstageGitops) *dagger.File {
 		if err != nil {
 			panic(err) // texts only
 		}
-		chart := goContainer(dag.Directory()).
-			WithExec([]string{"go", "mod", "download", c.module}).
-			// Out of the cache volume: a mounted one is not part of the result.
-			WithExec([]string{"cp", "-r", "/go/pkg/mod/" + c.module + "/" + c.path, "/chart"}).
-			Directory("/chart")
+		chart := moduleFiles(c.module, c.path).Directory(path.Base(c.path))
 		objects, namespace := "/objects.yaml", "/namespace.yaml"
 		return m.toolbox().
 			WithDirectory("/chart", chart).

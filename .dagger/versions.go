@@ -41,6 +41,15 @@ const (
 	// metricsServerRepository is where that is published, without its tag.
 	metricsServerRepository = "gcr.io/k8s-staging-metrics-server/metrics-server"
 
+	// prometheusOperatorModule is the Prometheus operator as a Go module, with
+	// what installs it.
+	// renovate: datasource=go depName=github.com/prometheus-operator/prometheus-operator
+	prometheusOperatorModule = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+
+	// prometheusImage is the Prometheus of ci/proof/prometheus.yaml.
+	// renovate: datasource=docker depName=quay.io/prometheus/prometheus
+	prometheusImage = "quay.io/prometheus/prometheus:v3.16.0"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

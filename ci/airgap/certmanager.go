@@ -1,12 +1,6 @@
 package airgap
 
-import (
-	"context"
-	_ "embed"
-	"path/filepath"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-)
+import _ "embed"
 
 // certManagerSet names the images of cert-manager's own chart.
 const certManagerSet = "cert-manager"
@@ -25,7 +19,6 @@ var (
 // serveCertManager adds cert-manager, with the issuers that ask nobody outside.
 func (s *supply) serveCertManager(certs *Part) {
 	pin := pinned("cert-manager")
-	programs := []string{"controller", "webhook", "cainjector"}
 	built := moduleBuild{
 		path: "github.com/cert-manager/cert-manager", version: pin.Version,
 		add: map[string]string{
@@ -36,14 +29,7 @@ func (s *supply) serveCertManager(certs *Part) {
 		stamps:   []string{"github.com/cert-manager/cert-manager/pkg/util.AppVersion=" + pin.Version},
 		packages: []string{"./cmd/controller", "./cmd/webhook", "./cmd/cainjector"},
 	}.part("cert-manager")
-	for _, p := range programs {
-		program := "/app/cmd/" + p + "/" + p
-		s.serve(certManagerSet, "image-cert-manager-"+p, image{
-			ref:    "quay.io/jetstack/cert-manager-" + p + ":" + pin.Version,
-			config: v1.Config{User: "1000", Entrypoint: []string{program}, Env: []string{defaultPath}},
-		}, []*Part{certs, built}, func(ctx context.Context, w Work) ([]string, error) {
-			top, err := layer(w, p, map[string]string{program: filepath.Join(w.Path(built), "bin", p)}, nil, nil)
-			return []string{filepath.Join(w.Path(certs), "rootfs.tar"), top}, err
-		})
+	for _, p := range []string{"controller", "webhook", "cainjector"} {
+		s.serveProgram(certManagerSet, "quay.io/jetstack/cert-manager-"+p+":"+pin.Version, "app/cmd/"+p+"/cert-manager-"+p, "1000", certs, built, p)
 	}
 }

@@ -3,11 +3,12 @@ package airgap
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// metricsServerSet names the image of metrics-server's own chart, prometheusSet that of Prometheus.
+// metricsServerSet names the image of metrics-server's own chart, prometheusSet those of Prometheus and its operator.
 const (
 	metricsServerSet = "metrics-server"
 	prometheusSet    = "prometheus"
@@ -24,13 +25,7 @@ func (s *supply) serveMetrics(certs *Part) {
 		stamps:   []string{"sigs.k8s.io/metrics-server/pkg/version.gitVersion=" + pin.Version},
 		packages: []string{"./cmd/metrics-server"},
 	}.part("metrics-server")
-	s.serve(metricsServerSet, "image-metrics-server", image{
-		ref:    "gcr.io/k8s-staging-metrics-server/metrics-server:" + pin.Version,
-		config: v1.Config{User: "65534", Entrypoint: []string{"/metrics-server"}, Env: []string{defaultPath}},
-	}, []*Part{certs, metrics}, func(ctx context.Context, w Work) ([]string, error) {
-		top, err := layer(w, "metrics-server", map[string]string{"metrics-server": filepath.Join(w.Path(metrics), "bin/metrics-server")}, nil, nil)
-		return []string{filepath.Join(w.Path(certs), "rootfs.tar"), top}, err
-	})
+	s.serveProgram(metricsServerSet, "gcr.io/k8s-staging-metrics-server/metrics-server:"+pin.Version, "metrics-server", "65534", certs, metrics, "metrics-server")
 
 	pin = pinned("prometheus")
 	prometheus := moduleBuild{
@@ -40,14 +35,26 @@ func (s *supply) serveMetrics(certs *Part) {
 		stamps:   []string{"github.com/prometheus/common/version.Version=" + prometheusVersion},
 		packages: []string{"./cmd/prometheus"},
 	}.part("prometheus")
-	s.serve(prometheusSet, "image-prometheus", image{
-		ref: "quay.io/prometheus/prometheus:v" + prometheusVersion,
-		config: v1.Config{
-			User: "65534", Entrypoint: []string{"/bin/prometheus"}, WorkingDir: "/prometheus", Env: []string{defaultPath},
-			ExposedPorts: map[string]struct{}{"9090/tcp": {}},
-		},
-	}, []*Part{certs, prometheus}, func(ctx context.Context, w Work) ([]string, error) {
-		top, err := layer(w, "prometheus", map[string]string{"bin/prometheus": filepath.Join(w.Path(prometheus), "bin/prometheus")}, nil, nil)
+	s.serveProgram(prometheusSet, "quay.io/prometheus/prometheus:v"+prometheusVersion, "bin/prometheus", "65534", certs, prometheus, "prometheus")
+
+	pin = pinned("prometheus-operator")
+	operator := moduleBuild{
+		path: "github.com/prometheus-operator/prometheus-operator", version: pin.Version, folders: pin.Version,
+		stamps:   []string{"github.com/prometheus/common/version.Version=" + strings.TrimPrefix(pin.Version, "v")},
+		packages: []string{"./cmd/operator", "./cmd/prometheus-config-reloader"},
+	}.part("prometheus-operator")
+	for program, image := range map[string]string{"operator": "prometheus-operator", "prometheus-config-reloader": "prometheus-config-reloader"} {
+		s.serveProgram(prometheusSet, "quay.io/prometheus-operator/"+image+":"+pin.Version, "bin/"+image, "65534", certs, operator, program)
+	}
+}
+
+// serveProgram adds an image that is one program of a part.
+func (s *supply) serveProgram(set, ref, program, user string, certs, built *Part, name string) {
+	s.serve(set, "image-"+filepath.Base(program), image{
+		ref:    ref,
+		config: v1.Config{User: user, Entrypoint: []string{"/" + program}, Env: []string{defaultPath}},
+	}, []*Part{certs, built}, func(ctx context.Context, w Work) ([]string, error) {
+		top, err := layer(w, name, map[string]string{program: filepath.Join(w.Path(built), "bin", name)}, nil, nil)
 		return []string{filepath.Join(w.Path(certs), "rootfs.tar"), top}, err
 	})
 }

@@ -199,6 +199,17 @@ func TestSets(t *testing.T) {
 		"bench":    {"docker.io/library/node:" + pinned("node").Version + "-bookworm-slim"},
 		"flannel":  {"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", "ghcr.io/flannel-io/flannel:" + pinned("flannel").Version},
 		"postgres": {"docker.io/library/postgres:15-bookworm"},
+		"cert-manager": {
+			"quay.io/jetstack/cert-manager-cainjector:" + pinned("cert-manager").Version,
+			"quay.io/jetstack/cert-manager-controller:" + pinned("cert-manager").Version,
+			"quay.io/jetstack/cert-manager-webhook:" + pinned("cert-manager").Version,
+		},
+		"metrics-server": {"gcr.io/k8s-staging-metrics-server/metrics-server:" + pinned("metrics-server").Version},
+		"prometheus": {
+			"quay.io/prometheus-operator/prometheus-config-reloader:" + pinned("prometheus-operator").Version,
+			"quay.io/prometheus-operator/prometheus-operator:" + pinned("prometheus-operator").Version,
+			"quay.io/prometheus/prometheus:v" + prometheusVersion,
+		},
 	}
 	for _, set := range s.sets() {
 		if got := sortedKeys(s.images([]string{set})); set != coreSet && !slices.Equal(got, want[set]) {

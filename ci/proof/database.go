@@ -272,8 +272,7 @@ func (s *Session) restore(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Without the portal's image: it has no pods while its database is restored.
-	if _, err := (sync.Wait{Name: application, Namespace: sync.DefaultNamespace, Timeout: s.Timeout, Want: sync.Want{Revision: revision}}).Until(ctx, s.Client); err != nil {
+	if err := s.synced(ctx, revision); err != nil {
 		return "", err
 	}
 	jobs, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=backstage-backup"})
@@ -308,6 +307,12 @@ func (s *Session) restore(ctx context.Context) (string, error) {
 	}
 	return fmt.Sprintf("the volume was emptied and %s; all %d entities are there with the identities they had, %.1f s after the loss",
 		firstLine(said), len(s.platform.catalog), time.Since(began).Seconds()), nil
+}
+
+// synced waits for a revision with which the portal has no pods, and so no image.
+func (s *Session) synced(ctx context.Context, revision string) error {
+	_, err := sync.Wait{Name: application, Namespace: sync.DefaultNamespace, Timeout: s.Timeout, Want: sync.Want{Revision: revision}}.Until(ctx, s.Client)
+	return err
 }
 
 // lost says that nothing of the catalog is in the database. A portal that starts anew may have made another one there.

@@ -60,6 +60,13 @@ var scenarios = []Scenario{
 		{"three environments come from one ApplicationSet", (*Session).environments},
 		{"an image is promoted through them", (*Session).promotion},
 	}},
+	{Name: "networkpolicy", Components: []string{"postgres"}, steps: []part{
+		{"only the drawn flows are let through", (*Session).policed},
+	}},
+	{Name: "metrics", Components: []string{"prometheus"}, steps: []part{
+		{"Prometheus scrapes the backend", (*Session).scraped},
+		{"an alert fires while the portal is away", (*Session).alerted},
+	}},
 }
 
 // Scenarios are what a proof can show of the platform: those asked for, or each with "all".

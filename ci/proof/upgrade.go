@@ -51,7 +51,7 @@ func (s *Session) upgrade(ctx context.Context) (string, error) {
 		"podLabels":           map[string]any{"proof": "upgraded"},
 		"logLevel":            "warn",
 		"drainSeconds":        8,
-		"appConfig":           map[string]any{"app": map[string]any{"support": map[string]any{"url": "https://upgraded.example.org"}}},
+		"appConfig":           map[string]any{"organization": map[string]any{"name": "Upgraded"}},
 	})
 	if err == nil {
 		err = s.gone(ctx, old.Name)

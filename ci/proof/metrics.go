@@ -1,0 +1,149 @@
+package proof
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+//go:embed prometheus.yaml
+var prometheusManifest []byte
+
+// scrapes is how long Prometheus may take to hear of a target and to ask it.
+const scrapes = 3 * time.Minute
+
+// metricsValues have the backend's metrics scraped, and the alert of its absence not wait for long.
+func metricsValues() map[string]any {
+	return map[string]any{"metrics": map[string]any{
+		"enabled":        true,
+		"serviceMonitor": map[string]any{"enabled": true},
+		"prometheusRule": map[string]any{"enabled": true, "alerts": map[string]any{"BackstageDown": map[string]any{"for": "10s"}}},
+	}}
+}
+
+// scraped has Prometheus scrape the backend, by what the chart tells the operator.
+func (s *Session) scraped(ctx context.Context) (string, error) {
+	images, err := s.install(ctx, "prometheus")
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.apply(ctx, prometheusManifest); err != nil {
+		return "", err
+	}
+	if err := s.shape(ctx, "test: show metrics", metricsValues()); err != nil {
+		return "", err
+	}
+	const up, own = `up{namespace="` + namespace + `",job="` + application + `-metrics"}`, `{namespace="` + namespace + `",job="` + application + `-metrics",__name__=~"http_server_.+|catalog_.+|nodejs_.+"}`
+	if err := until(ctx, scrapes, func(ctx context.Context) error {
+		value, err := s.ask(ctx, up)
+		if err == nil && value != "1" {
+			err = fmt.Errorf("%s is %q", up, value)
+		}
+		return err
+	}); err != nil {
+		return "", err
+	}
+	var series string
+	if err := until(ctx, scrapes, func(ctx context.Context) (err error) {
+		if series, err = s.ask(ctx, "count("+own+")"); err == nil && series == "" {
+			err = errors.New("the backend's own metrics are not there")
+		}
+		return err
+	}); err != nil {
+		return "", err
+	}
+	firing, err := s.firing(ctx, "BackstageDown")
+	if err != nil {
+		return "", err
+	}
+	if firing {
+		return "", errors.New("BackstageDown fires while the portal is there")
+	}
+	return fmt.Sprintf("%s and Prometheus; %s is 1, the backend tells %s series of its own; BackstageDown does not fire", images[0], up, series), nil
+}
+
+// alerted takes the portal away and sees the chart's alert fire, and end when it is back.
+func (s *Session) alerted(ctx context.Context) (string, error) {
+	values := metricsValues()
+	values["replicas"] = 0
+	revision, err := s.shaped(ctx, "test: take the portal away", values)
+	if err != nil {
+		return "", err
+	}
+	if err := s.synced(ctx, revision); err != nil {
+		return "", err
+	}
+	began := time.Now()
+	if err := s.alert(ctx, true); err != nil {
+		return "", err
+	}
+	fired := time.Since(began)
+	if err := s.shape(ctx, "test: bring the portal back", metricsValues()); err != nil {
+		return "", err
+	}
+	began = time.Now()
+	if err := s.alert(ctx, false); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("BackstageDown of the chart's PrometheusRule fires %.1f s after the portal was taken away, and ends %.1f s after it was back",
+		fired.Seconds(), time.Since(began).Seconds()), nil
+}
+
+func (s *Session) alert(ctx context.Context, want bool) error {
+	return until(ctx, scrapes, func(ctx context.Context) error {
+		firing, err := s.firing(ctx, "BackstageDown")
+		if err == nil && firing != want {
+			err = fmt.Errorf("that BackstageDown fires is %t", firing)
+		}
+		return err
+	})
+}
+
+// prometheus asks the API of Prometheus, by way of that of Kubernetes.
+func (s *Session) prometheus(ctx context.Context, path, key, value string, data any) error {
+	request := s.Client.Core.RESTClient().Get().Namespace("proof-monitoring").Resource("pods").Name("prometheus-proof-0:9090").SubResource("proxy").Suffix(path)
+	if key != "" {
+		request = request.Param(key, value)
+	}
+	text, err := request.DoRaw(ctx)
+	if err != nil {
+		return fmt.Errorf("ask Prometheus: %w", err)
+	}
+	return json.Unmarshal(text, &struct{ Data any }{data})
+}
+
+// ask gives the value of a query's first series, nothing where it has none.
+func (s *Session) ask(ctx context.Context, query string) (string, error) {
+	var data struct {
+		Result []struct{ Value []any }
+	}
+	if err := s.prometheus(ctx, "api/v1/query", "query", query, &data); err != nil {
+		return "", err
+	}
+	if len(data.Result) == 0 || len(data.Result[0].Value) != 2 {
+		return "", nil
+	}
+	return fmt.Sprint(data.Result[0].Value[1]), nil
+}
+
+// firing says whether an alert of that name fires.
+func (s *Session) firing(ctx context.Context, name string) (bool, error) {
+	var data struct {
+		Alerts []struct {
+			Labels map[string]string
+			State  string
+		}
+	}
+	if err := s.prometheus(ctx, "api/v1/alerts", "", "", &data); err != nil {
+		return false, err
+	}
+	for _, a := range data.Alerts {
+		if a.Labels["alertname"] == name && a.State == "firing" {
+			return true, nil
+		}
+	}
+	return false, nil
+}

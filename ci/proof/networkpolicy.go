@@ -1,0 +1,194 @@
+package proof
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+// strangers are two pods that have nothing to do with the portal, each in a namespace of its own. One of them listens.
+//
+//go:embed strangers.yaml
+var strangers string
+
+// denyAll lets nobody reach the pod that listens.
+const denyAll = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: deny-all
+  namespace: proof-listener
+spec:
+  podSelector: {}
+  policyTypes: [Ingress]
+`
+
+var networkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
+
+// enforced is how long a network may take to know a policy.
+const enforced = 30 * time.Second
+
+// policed has the chart's NetworkPolicies let the drawn flows through and refuse others. Whether the network enforces
+// any policy at all is tried first, on two pods of no one: without that, nothing here would say anything of the chart's.
+func (s *Session) policed(ctx context.Context) (string, error) {
+	if err := s.provide(ctx, namespace); err != nil {
+		return "", err
+	}
+	if err := s.shape(ctx, "test: the chart with PostgreSQL", postgresValues()); err != nil {
+		return "", err
+	}
+	applied, err := s.apply(ctx, []byte(strings.ReplaceAll(strangers, "IMAGE", s.Image+"@"+s.Digest)))
+	if err != nil {
+		return "", err
+	}
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := manifests.Wait(limited, s.Client, applied); err != nil {
+		return "", err
+	}
+	listener, err := s.podOf(ctx, "proof-listener", "app=listener")
+	if err != nil {
+		return "", err
+	}
+	stranger := func(ctx context.Context, address string) error {
+		return s.reaches(ctx, "proof-stranger", "app=stranger", address)
+	}
+	control := listener + ":8080"
+	if err := until(ctx, arrives, func(ctx context.Context) error { return stranger(ctx, control) }); err != nil {
+		return "", fmt.Errorf("without a policy: %w", err)
+	}
+	if _, err := s.apply(ctx, []byte(denyAll)); err != nil {
+		return "", err
+	}
+	if err := until(ctx, enforced, func(ctx context.Context) error { return refuses(ctx, stranger, control) }); err != nil {
+		return "", &notHere{"no CNI that enforces NetworkPolicy: a pod still reaches another one that a policy lets nobody reach, " + enforced.String() + " after it was made"}
+	}
+	// It listens again: what the portal does not reach then is the doing of the portal's own policies.
+	if err := s.Client.Dynamic.Resource(networkPolicies).Namespace("proof-listener").Delete(ctx, "deny-all", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return "", err
+	}
+	if err := until(ctx, arrives, func(ctx context.Context) error { return stranger(ctx, control) }); err != nil {
+		return "", fmt.Errorf("after the policy was gone: %w", err)
+	}
+	values := postgresValues()
+	maps.Copy(values, map[string]any{"networkPolicy": map[string]any{
+		"enabled": true,
+		"ingressController": []any{map[string]any{
+			"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": "traefik"}},
+		}},
+	}})
+	if err := s.shape(ctx, "test: deny all but the drawn flows", values); err != nil {
+		return "", err
+	}
+	return s.flows(ctx, stranger, control)
+}
+
+// flows tries those that are drawn and others.
+func (s *Session) flows(ctx context.Context, stranger func(context.Context, string) error, listener string) (string, error) {
+	portal, err := s.podOf(ctx, namespace, selector)
+	if err != nil {
+		return "", err
+	}
+	database, err := s.podOf(ctx, namespace, "app.kubernetes.io/name="+application+"-database")
+	if err != nil {
+		return "", err
+	}
+	fromPortal := func(ctx context.Context, address string) error { return s.reaches(ctx, namespace, selector, address) }
+	refused := []struct {
+		what, address string
+		from          func(context.Context, string) error
+	}{
+		{"a stranger to the API", portal + ":4001", stranger},
+		{"a stranger to the database", database + ":5432", stranger},
+		{"the portal to a stranger", listener, fromPortal},
+	}
+	var names []string
+	for _, r := range refused {
+		if err := until(ctx, enforced, func(ctx context.Context) error { return refuses(ctx, r.from, r.address) }); err != nil {
+			return "", fmt.Errorf("%s is let through: %w", r.what, err)
+		}
+		names = append(names, r.what)
+	}
+	if err := fromPortal(ctx, application+"-database:5432"); err != nil {
+		return "", fmt.Errorf("the portal to name server and database: %w", err)
+	}
+	if err := until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) }); err != nil {
+		return "", fmt.Errorf("the ingress controller to the app: %w", err)
+	}
+	if err := until(ctx, arrives, s.signIn); err != nil {
+		return "", fmt.Errorf("the ingress controller to the API: %w", err)
+	}
+	if _, err := s.entities(ctx); err != nil {
+		return "", err
+	}
+	return "let through: the ingress controller to app and API, the portal to name server and database; refused: " + strings.Join(names, ", "), nil
+}
+
+// refuses says whether an address is not reached.
+func refuses(ctx context.Context, from func(context.Context, string) error, address string) error {
+	err := from(ctx, address)
+	var unreached *errUnreached
+	switch {
+	case errors.As(err, &unreached):
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is reached", address)
+	}
+	return err
+}
+
+// podOf is the address of the one pod with these labels.
+func (s *Session) podOf(ctx context.Context, namespace, labels string) (string, error) {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return "", err
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			return p.Status.PodIP, nil
+		}
+	}
+	return "", fmt.Errorf("no pod of %s runs in %s", labels, namespace)
+}
+
+// connects tries to reach HOST:PORT from a container with Node.
+const connects = `
+const [, address] = process.argv;
+const at = address.lastIndexOf(':');
+const socket = require('node:net').connect({ host: address.slice(0, at), port: Number(address.slice(at + 1)), timeout: 3000 });
+socket.on('connect', () => { console.log('reached'); process.exit(); });
+socket.on('timeout', () => { console.log('no answer'); process.exit(); });
+socket.on('error', e => { console.log(e.code); process.exit(); });`
+
+// errUnreached says that a connection did not come about.
+type errUnreached struct{ address, why string }
+
+func (e *errUnreached) Error() string { return e.address + " is not reached: " + e.why }
+
+// reaches says whether a pod with these labels reaches an address.
+func (s *Session) reaches(ctx context.Context, namespace, labels, address string) error {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return err
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		said, err := s.Client.Exec(ctx, namespace, p.Name, p.Spec.Containers[0].Name, "node", "-e", connects, address)
+		if err == nil && strings.TrimSpace(said) != "reached" {
+			err = &errUnreached{address, strings.TrimSpace(said)}
+		}
+		return err
+	}
+	return fmt.Errorf("no pod of %s runs in %s", labels, namespace)
+}

@@ -49,8 +49,10 @@ var components = map[string]component{
 		},
 	})},
 	"prometheus": {
-		manifest: func(*BackstageGitops) *dagger.File { return moduleFiles(prometheusOperatorModule, "bundle.yaml").File("bundle.yaml") },
-		images:   []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
+		manifest: func(*BackstageGitops) *dagger.File {
+			return moduleFiles(prometheusOperatorModule, "bundle.yaml").File("bundle.yaml")
+		},
+		images: []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
 	},
 }
 

@@ -39,6 +39,13 @@ func proofs() map[string]*Proof {
 				Images:   []string{release.Image + "@" + release.Digest},
 			}),
 		},
+		"not-here": {
+			Release: release, Proven: true, Seconds: 40, NotProvenHere: []string{"only the drawn flows are let through"},
+			Steps: []Step{
+				{Name: "Argo CD runs the revision, by digest", Seconds: 10, Shown: "Synced, Healthy"},
+				{Name: "only the drawn flows are let through", Seconds: 30, NotHere: "no CNI that enforces NetworkPolicy"},
+			},
+		},
 		"failed": {
 			Release: release, Seconds: 4,
 			Steps: []Step{

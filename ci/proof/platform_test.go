@@ -1,0 +1,263 @@
+package proof
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		asked   []string
+		workers int
+		want    []string
+		err     string
+	}{
+		"none":                 {},
+		"in their own order":   {asked: []string{"tls", "postgres"}, want: []string{"postgres", "tls"}},
+		"all":                  {asked: []string{AllFaults}, workers: 2, want: PlatformNames()},
+		"all on one node":      {asked: []string{AllFaults}, err: "spread wants pods on 2 nodes: add --workers 2"},
+		"spread on one node":   {asked: []string{"spread"}, workers: 1, err: "add --workers 2"},
+		"unknown":              {asked: []string{"tls", "service-mesh"}, err: `"service-mesh"; there are upgrade, postgres, `},
+		"a fault is no part":   {asked: []string{"node"}, workers: 2, err: ErrPlatform.Error()},
+		"more nodes than need": {asked: []string{"upgrade"}, workers: 8, want: []string{"upgrade"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found, err := Scenarios(c.asked, c.workers)
+			if !strings.Contains(text(err), c.err) || (c.err == "") != (err == nil) {
+				t.Fatalf("got %v, want %q", err, c.err)
+			}
+			var got []string
+			for _, s := range found {
+				got = append(got, s.Name)
+				if s.Components == nil || len(s.steps) == 0 {
+					t.Errorf("%s has no steps, or its components are null in JSON", s.Name)
+				}
+			}
+			if err == nil && !slices.Equal(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestLacking(t *testing.T) {
+	t.Parallel()
+	before := map[string]string{"component:default/a": "1", "component:default/b": "2"}
+	cases := map[string]struct {
+		after map[string]string
+		want  string
+	}{
+		"all are there":      {map[string]string{"component:default/a": "1", "component:default/b": "2"}, ""},
+		"and one more":       {map[string]string{"component:default/a": "1", "component:default/b": "2", "x": "3"}, ""},
+		"one is lost":        {map[string]string{"component:default/a": "1"}, "component:default/b is lost"},
+		"one was made anew":  {map[string]string{"component:default/a": "1", "component:default/b": "9"}, "component:default/b is another one than before: 9, not 2"},
+		"nothing is there":   {nil, "is lost"},
+		"one has no name id": {map[string]string{"component:default/a": "1", "component:default/b": ""}, "component:default/b is lost"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := text(lacking(before, c.after)); !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestEntitiesFile(t *testing.T) {
+	t.Parallel()
+	decoder := yaml.NewDecoder(strings.NewReader(string(entitiesFile(3))))
+	for i := range 3 {
+		var entity struct{ Metadata struct{ Name string } }
+		if err := decoder.Decode(&entity); err != nil || entity.Metadata.Name != fmt.Sprintf("registered-%d", i) {
+			t.Errorf("entity %d is %q, %v", i, entity.Metadata.Name, err)
+		}
+	}
+}
+
+func TestDumped(t *testing.T) {
+	t.Parallel()
+	said := "dumped backstage as backstage-20261123T201523Z.dump, 81231 bytes"
+	if got := dumped.FindString(said); got != "backstage-20261123T201523Z.dump" {
+		t.Errorf("got %q", got)
+	}
+	if got := dumped.FindString("dumped nothing"); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A proof goes on where a cluster cannot show something, and says so.
+func TestNotHereIsNoFailureAndIsSaid(t *testing.T) {
+	t.Parallel()
+	var lack *notHere
+	if err := fmt.Errorf("around: %w", &notHere{"no CNI"}); !errors.As(err, &lack) || lack.Error() != "no CNI" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	other := errors.New("no pod runs")
+	cases := map[string]struct {
+		from error
+		want string
+	}{
+		"not reached": {&errUnreached{"a:1", "no answer"}, ""},
+		"reached":     {nil, "a:1 is reached"},
+		"not tried":   {other, other.Error()},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := refuses(t.Context(), func(context.Context, string) error { return c.from }, "a:1")
+			if text(err) != c.want {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestUtilization(t *testing.T) {
+	t.Parallel()
+	hpa := func(metrics ...any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"currentMetrics": metrics}}}
+	}
+	cpu := map[string]any{"type": "Resource", "resource": map[string]any{"name": "cpu", "current": map[string]any{"averageUtilization": int64(130)}}}
+	if got, err := utilization(hpa(map[string]any{"type": ""}, cpu)); err != nil || got != 130 {
+		t.Errorf("got %d, %v", got, err)
+	}
+	if _, err := utilization(hpa()); err == nil {
+		t.Error("an autoscaler that knows nothing has a value")
+	}
+}
+
+func TestIsReady(t *testing.T) {
+	t.Parallel()
+	pod := func(status corev1.ConditionStatus) corev1.Pod {
+		return corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}}}
+	}
+	if !isReady(pod(corev1.ConditionTrue)) || isReady(pod(corev1.ConditionFalse)) || isReady(corev1.Pod{}) {
+		t.Error("a pod is ready when its condition says so, and only then")
+	}
+}
+
+// The manifests of the proof's own are ones that the API server takes for what they are.
+func TestManifestsOfThePlatform(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		yaml  string
+		kinds string
+	}{
+		"strangers":  {strangers, "Namespace Namespace Deployment Deployment"},
+		"deny all":   {denyAll, "NetworkPolicy"},
+		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus"},
+	} {
+		objects, err := manifests.Decode(strings.NewReader(c.yaml))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var kinds []string
+		for _, o := range objects {
+			kinds = append(kinds, o.GetKind())
+		}
+		if got := strings.Join(kinds, " "); got != c.kinds {
+			t.Errorf("%s has %s, want %s", name, got, c.kinds)
+		}
+	}
+}
+
+func TestFormerVersionOfTheChart(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dir := t.TempDir()
+	repo := git.Open(dir)
+	s := &Session{Release: Release{Chart: "charts/backstage"}, repository: &repository{dir: dir, chart: "charts/backstage", repo: repo}}
+	if err := os.MkdirAll(filepath.Join(dir, s.Chart), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := repo.Run(ctx, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	run("init", "--quiet", "--initial-branch", "main")
+	var commits []string
+	for _, version := range []string{"0.1.0", "0.1.7", "0.2.0", "0.2.1"} {
+		if err := os.WriteFile(filepath.Join(dir, s.Chart, "Chart.yaml"), []byte("version: "+version+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run("add", "--all")
+		run("-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", version)
+		commits = append(commits, run("rev-parse", "HEAD"))
+	}
+	s.platform.released = commits[3]
+	commit, from, to, err := s.former(ctx)
+	if err != nil || commit != commits[1] || from != "0.1.7" || to != "0.2.1" {
+		t.Errorf("got %s, %s to %s, %v", commit, from, to, err)
+	}
+	s.platform.released = commits[1]
+	if _, _, _, err := s.former(ctx); err == nil || !strings.Contains(err.Error(), "have no version before 0.1.7: fetch its whole history") {
+		t.Errorf("without a former version: %v", err)
+	}
+}
+
+func TestCertificateIsVerified(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(title)) }))
+	defer server.Close()
+	s := &Session{HTTPS: server.URL}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(server.Certificate())
+	got, err := s.overTLS(t.Context(), trusted)
+	if err != nil || !got.Equal(server.Certificate()) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	var unknown x509.UnknownAuthorityError
+	if _, err := s.overTLS(t.Context(), x509.NewCertPool()); !errors.As(err, &unknown) {
+		t.Errorf("an authority that nobody knows: %v", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(7)}, &x509.Certificate{SerialNumber: big.NewInt(7)}, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := certificate(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	if err != nil || read.SerialNumber.Int64() != 7 {
+		t.Errorf("got %v, %v", read, err)
+	}
+	for _, bad := range []string{"", "text", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))} {
+		if _, err := certificate([]byte(bad)); err == nil {
+			t.Errorf("%q is a certificate", bad)
+		}
+	}
+}

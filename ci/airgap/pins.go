@@ -38,6 +38,7 @@ var Pins = []Pin{
 	{"kustomize", "v5.8.1", "Go module sigs.k8s.io/kustomize/kustomize/v5", "likewise"},
 	{"flannel", "v0.28.10", "Go module github.com/flannel-io/flannel", "the network between several nodes; kind's own is not served"},
 	{"traefik", "v3.7.13", "Go module github.com/traefik/traefik/v3", "the ingress controller; the newest that the proxy serves"},
+	{"calico", "v1.11.0-cni-plugin.0.20250813170300-a0db560f0520", "Go module github.com/projectcalico/calico", "release 3.28.5, the one commit that the proxy serves; no other network served here enforces NetworkPolicies"},
 	{"cert-manager", "v1.21.2", "Go module github.com/cert-manager/cert-manager", "the newest; its programs are modules of their own and not served, so three of our own start what it does"},
 	{"metrics-server", "v0.9.0", "Go module sigs.k8s.io/metrics-server", "the newest; what a HorizontalPodAutoscaler asks"},
 	{"prometheus", "v0.316.0", "Go module github.com/prometheus/prometheus", "3.16, the newest that the proxy serves; without its pages"},

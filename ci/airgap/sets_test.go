@@ -199,6 +199,7 @@ func TestSets(t *testing.T) {
 		"bench":    {"docker.io/library/node:" + pinned("node").Version + "-bookworm-slim"},
 		"flannel":  {"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", "ghcr.io/flannel-io/flannel:" + pinned("flannel").Version},
 		"postgres": {"docker.io/library/postgres:15-bookworm"},
+		"calico":   {"docker.io/calico/cni:" + calicoRelease, "docker.io/calico/kube-controllers:" + calicoRelease, "docker.io/calico/node:" + calicoRelease},
 		"cert-manager": {
 			"quay.io/jetstack/cert-manager-cainjector:" + pinned("cert-manager").Version,
 			"quay.io/jetstack/cert-manager-controller:" + pinned("cert-manager").Version,

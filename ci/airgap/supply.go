@@ -130,6 +130,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	certs := certsRootfs(s.tools)
 	s.serveIngress(certs)
 	s.serveDatabase()
+	s.serveCalico()
 	s.serveCertManager(certs)
 	s.serveMetrics(certs)
 	s.serveBench(client, nodeTree, nodeEnviron)

@@ -176,7 +176,7 @@ func (v *verifier) cluster(ctx context.Context) error {
 
 	// By its ID from here on: each use of the call itself would make another.
 	made, err := kind.Cluster(dagger.KindClusterOpts{
-		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true,
+		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true, Network: v.platform.network,
 		// Ingress, the same with TLS, app and API.
 		Ports: []string{"8080:30080", "8443:30443", "8000:30800", "4001:30401"},
 	}).ID(ctx)

@@ -25,6 +25,9 @@ func (m *BackstageGitops) scenarios(ctx context.Context, names []string, workers
 type component struct {
 	// manifest is what installs it; nil: the chart does.
 	manifest func(*BackstageGitops) *dagger.File
+	// network says that it is the network between the pods, and is there before
+	// them.
+	network bool
 	// images are those that no manifest names.
 	images []string
 }
@@ -48,12 +51,28 @@ var components = map[string]component{
 			"image": map[string]any{"repository": metricsServerRepository, "tag": versionOf(metricsServerModule)},
 		},
 	})},
+	"calico": {manifest: canal, network: true},
 	"prometheus": {
 		manifest: func(*BackstageGitops) *dagger.File {
 			return moduleFiles(prometheusOperatorModule, "bundle.yaml").File("bundle.yaml")
 		},
 		images: []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
 	},
+}
+
+// canal is Calico's manifest of flannel's network with Calico's policies, with the
+// flannel of other clusters here. What a policy lets through still meets the fence
+// around the nodes, and there is no data plane but iptables.
+func canal(*BackstageGitops) *dagger.File {
+	const file = "/canal.yaml"
+	return dag.Container().From(goImage).
+		WithFile(file, moduleFiles(calicoModule, "manifests/canal.yaml").File("canal.yaml")).
+		WithExec([]string{"sed", "-i",
+			"-e", "s|docker.io/flannel/flannel:.*|" + flannelImage + "|",
+			"-e", "s|cpu: 250m|cpu: 50m|",
+			"-e", "s|^\\( *\\)- name: FELIX_HEALTHENABLED|\\1- {name: FELIX_IPTABLESFILTERALLOWACTION, value: Return}\\n\\1- {name: FELIX_XDPENABLED, value: \"false\"}\\n&|",
+			file}).
+		File(file)
 }
 
 var on, off = map[string]any{"enabled": true}, map[string]any{"enabled": false}
@@ -107,6 +126,8 @@ type platform struct {
 	// manifests are those of the components, NAME.yaml each.
 	manifests *dagger.Directory
 	images    []string
+	// network is the manifest of one that the pods need; nil: any will do.
+	network *dagger.File
 }
 
 // platform gathers the components of scenarios.
@@ -123,6 +144,10 @@ func (m *BackstageGitops) platform(ctx context.Context, scenarios []scenario) (p
 				continue
 			}
 			file := c.manifest(m)
+			if c.network {
+				p.network = file
+				continue
+			}
 			out, err := m.toolbox().WithFile("/manifest.yaml", file).
 				WithExec([]string{"gitops", "manifests", "images", "--manifest", "/manifest.yaml"}).
 				Stdout(ctx)

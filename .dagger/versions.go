@@ -30,6 +30,14 @@ const (
 	// renovate: datasource=docker depName=postgres
 	postgresImage = "docker.io/library/postgres:15-bookworm"
 
+	// calicoModule is Calico as a Go module, with its manifests: release 3.28.5
+	// under the name of an old plugin's, as the module proxy has no other.
+	calicoModule = "github.com/projectcalico/calico@v1.11.0-cni-plugin.0.20250813170300-a0db560f0520"
+
+	// flannelImage is under Calico's policies; ci/kind has its own.
+	// renovate: datasource=docker depName=ghcr.io/flannel-io/flannel
+	flannelImage = "ghcr.io/flannel-io/flannel:v0.28.10"
+
 	// certManagerModule is cert-manager as a Go module, with its chart.
 	// renovate: datasource=go depName=github.com/cert-manager/cert-manager
 	certManagerModule = "github.com/cert-manager/cert-manager@v1.21.2"

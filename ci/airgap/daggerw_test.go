@@ -226,7 +226,7 @@ func TestDaggerwSets(t *testing.T) {
 		"a part of the platform":      {"call e2e --platform tls", "core cluster", "up --set cluster,cert-manager\n", "up --set cert-manager\n"},
 		"parts of the platform":       {"call e2e --platform=hpa,metrics --workers 0", "core cluster postgres", "up --set cluster,postgres,metrics-server,prometheus\n", "up --set metrics-server,prometheus\n"},
 		"parts, one by one":           {"call e2e --platform tls --platform postgres", "core cluster postgres", "up --set cluster,postgres,cert-manager\n", "up --set cert-manager\n"},
-		"the whole platform":          {"call e2e --workers 2 --platform all", "core cluster flannel postgres", "up --set cluster,flannel,postgres,cert-manager,metrics-server,prometheus\n", "up --set cert-manager,metrics-server,prometheus\n"},
+		"the whole platform":          {"call e2e --workers 2 --platform all", "core cluster flannel postgres", "up --set cluster,flannel,postgres,cert-manager,metrics-server,flannel,calico,prometheus\n", "up --set cert-manager,metrics-server,calico,prometheus\n"},
 		"a platform of something":     {"call image --platform all", "core", core, none},
 		"no workers":                  {"call e2e --workers=0", "core cluster", cluster, none},
 		"workers of something else":   {"call image --workers=2", "core", core, none},

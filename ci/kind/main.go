@@ -117,6 +117,12 @@ func (k *Kind) Cluster(ctx context.Context,
 	//
 	// +optional
 	fence bool,
+
+	// Manifest of the network between the pods, in place of flannel and of the
+	// node image's own; its range must be 10.244.0.0/16.
+	//
+	// +optional
+	network *dagger.File,
 ) (made *Cluster, err error) {
 	image := nodeImage + ":" + version
 	args := []string{"gitops", "cluster", "create", "--name", name, "--image", image, "--workers", strconv.Itoa(workers),
@@ -144,8 +150,10 @@ func (k *Kind) Cluster(ctx context.Context,
 		}
 	}()
 	tools := k.tools(docker, registry)
-	if workers > 0 {
-		network := k.network()
+	if network == nil && workers > 0 {
+		network = k.network()
+	}
+	if network != nil {
 		images, err := k.images(ctx, network)
 		if err != nil {
 			return nil, fmt.Errorf("network between the nodes: %w", err)
@@ -154,7 +162,8 @@ func (k *Kind) Cluster(ctx context.Context,
 			return nil, fmt.Errorf("network between the nodes: %w", err)
 		}
 		tools = tools.WithFile("/network.yaml", network)
-		args = append(args, "--cni", "/network.yaml")
+		// It has images to pull, and the nodes are not ready before it is.
+		args = append(args, "--cni", "/network.yaml", "--wait", "3m")
 	}
 	if fence {
 		args = append(args, "--fence")

@@ -60,7 +60,7 @@ var scenarios = []Scenario{
 		{"three environments come from one ApplicationSet", (*Session).environments},
 		{"an image is promoted through them", (*Session).promotion},
 	}},
-	{Name: "networkpolicy", Components: []string{"postgres"}, steps: []part{
+	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{
 		{"only the drawn flows are let through", (*Session).policed},
 	}},
 	{Name: "metrics", Components: []string{"prometheus"}, steps: []part{

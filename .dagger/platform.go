@@ -62,7 +62,8 @@ var components = map[string]component{
 
 // canal is Calico's manifest of flannel's network with Calico's policies, with the
 // flannel of other clusters here. What a policy lets through still meets the fence
-// around the nodes, and there is no data plane but iptables.
+// around the nodes, nobody is told of this cluster, and there is no data plane but
+// iptables.
 func canal(*BackstageGitops) *dagger.File {
 	const file = "/canal.yaml"
 	return dag.Container().From(goImage).
@@ -70,7 +71,7 @@ func canal(*BackstageGitops) *dagger.File {
 		WithExec([]string{"sed", "-i",
 			"-e", "s|docker.io/flannel/flannel:.*|" + flannelImage + "|",
 			"-e", "s|cpu: 250m|cpu: 50m|",
-			"-e", "s|^\\( *\\)- name: FELIX_HEALTHENABLED|\\1- {name: FELIX_IPTABLESFILTERALLOWACTION, value: Return}\\n\\1- {name: FELIX_XDPENABLED, value: \"false\"}\\n&|",
+			"-e", "s|^\\( *\\)- name: FELIX_HEALTHENABLED|\\1- {name: FELIX_IPTABLESFILTERALLOWACTION, value: Return}\\n\\1- {name: FELIX_XDPENABLED, value: \"false\"}\\n\\1- {name: FELIX_USAGEREPORTINGENABLED, value: \"false\"}\\n&|",
 			file}).
 		File(file)
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -53,13 +56,34 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 }
 
 // Show what the checkout renders differently from another commit, environment by
-// environment, as Markdown for the comment of a pull request.
+// environment, as Markdown. With --pull-request it is also a comment there, in the
+// place of the one that a former call made.
+//
+// +cache="never"
 func (m *BackstageGitops) Diff(ctx context.Context,
 	// Commit, branch or tag to compare with.
 	//
 	// +default="HEAD~1"
 	base string,
+
+	// Number of the pull request to comment on; 0 is none.
+	//
+	// +optional
+	pullRequest int,
+
+	// URL of the pull request's repository, https://github.com/OWNER/REPO.git.
+	//
+	// +optional
+	remote string,
+
+	// Token that may write pull requests, such as env://GITHUB_TOKEN.
+	//
+	// +optional
+	token *dagger.Secret,
 ) (string, error) {
+	if pullRequest != 0 && (remote == "" || token == nil) {
+		return "", errors.New("--pull-request wants --remote, a repository of GitHub, and --token")
+	}
 	box := m.toolbox().WithDirectory("/checkout", m.Repo).
 		WithExec([]string{"git", "worktree", "add", "--detach", "/before", base}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if err := succeeded(ctx, box); err != nil {
@@ -69,5 +93,15 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	if err := succeeded(ctx, box); err != nil {
 		return "", err
 	}
-	return box.Stdout(ctx)
+	text, err := box.Stdout(ctx)
+	if err != nil || pullRequest == 0 {
+		return text, err
+	}
+	var said json.RawMessage
+	err = run(ctx, m.toolbox().
+		WithNewFile("/comment.md", text).
+		WithSecretVariable("GITOPS_TOKEN", token).
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &said,
+		"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md")
+	return text, err
 }

@@ -19,7 +19,7 @@ import (
 const keyVariable = "GITOPS_APP_KEY"
 
 func newGitHub() *cobra.Command {
-	return group("github", "Release through GitHub's API.", newGitHubPush())
+	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubComment())
 }
 
 func newGitHubPush() *cobra.Command {
@@ -101,4 +101,51 @@ func proposed(facts []byte, c commit.Pushed) (string, error) {
 	f.Commit, f.Outcome = &c, report.Proposed
 	d, err := report.New(f, secrets()...)
 	return string(d.Markdown()), err
+}
+
+func newGitHubComment() *cobra.Command {
+	var (
+		c    github.Comment
+		t    github.Target
+		file string
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "comment",
+		Short: "Comment on a pull request, in place of the last comment of the topic.",
+		Long: `Comment on a pull request. There is one comment of a topic: the next one takes its place. Comments of
+others stay, whatever they say.
+
+The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
+of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests: write".`,
+		Example: `  gitops diff --before ../main | gitops github comment --remote https://github.com/owner/repository.git --number 7 --topic diff --file -`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			defer cancel()
+			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+			text, err := readInput(cmd.InOrStdin(), file)
+			if err != nil {
+				return fmt.Errorf("read the comment: %w", err)
+			}
+			c.Body = string(text)
+			said, err := github.Say(ctx, t, c)
+			if err != nil {
+				return err
+			}
+			slog.Info("commented", "url", said.URL, "change", said.Change)
+			return printJSON(cmd.OutOrStdout(), said)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	f.Int64Var(&t.App.ID, "app-id", 0, "the GitHub App to sign in as, with the key of "+keyVariable)
+	f.Int64Var(&t.App.Installation, "installation-id", 0, "the App's installation")
+	f.IntVar(&c.Number, "number", 0, "the pull request's number")
+	f.StringVar(&c.Topic, "topic", "", "what the comment is about, a word")
+	f.StringVar(&file, "file", "-", "the text, in Markdown; - is standard input")
+	f.DurationVar(&wait, "timeout", 2*time.Minute, "the longest time to take")
+	required(cmd, "remote", "number", "topic")
+	return cmd
 }

@@ -74,6 +74,13 @@ type Pull struct {
 	// AutoMerge is how it is to be merged by itself, and MergeBody the message then.
 	AutoMerge, MergeBody string
 	Login, MergedSHA     string
+	Comments             []Comment
+}
+
+// Comment is what somebody has said of a pull request.
+type Comment struct {
+	ID          int64
+	Login, Body string
 }
 
 // Request is a request that the server got, git's own included.
@@ -87,6 +94,7 @@ type Server struct {
 	mu      sync.Mutex // holds what follows, and one update of a repository at a time
 	tokens  []Token
 	pulls   map[string][]*Pull
+	said    int64 // the number of comments
 	seen    []Request
 	instead func(http.ResponseWriter, *http.Request) bool
 }
@@ -116,6 +124,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	const repo = "/api/v3/repos/{owner}/{repo}"
 	s.mux.HandleFunc("POST /api/v3/app/installations/{id}/access_tokens", s.installation)
 	s.mux.HandleFunc("POST /api/graphql", s.graphQL)
+	s.mux.HandleFunc("GET /api/v3/user", s.user)
 	for pattern, e := range map[string]endpoint{
 		"GET " + repo: {"metadata=read", s.repository, true},
 		"GET " + repo + "/git/ref/heads/{ref...}":    {"contents=read", s.reference, true},
@@ -130,6 +139,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		"PATCH " + repo + "/pulls/{number}":          {"pull_requests=write", s.updatePull, false},
 		"PUT " + repo + "/pulls/{number}/merge":      {"contents=write", s.mergePull, false},
 		"POST " + repo + "/issues/{number}/labels":   {"pull_requests=write", s.addLabels, false},
+		"GET " + repo + "/issues/{number}/comments":  {"pull_requests=read", s.listComments, false},
+		"POST " + repo + "/issues/{number}/comments": {"pull_requests=write", s.addComment, false},
+		"PATCH " + repo + "/issues/comments/{id}":    {"pull_requests=write", s.editComment, false},
 	} {
 		s.mux.Handle(pattern, s.api(e))
 	}
@@ -153,9 +165,18 @@ func (s *Server) Pulls(name string) []Pull {
 	defer s.mu.Unlock()
 	var all []Pull
 	for _, p := range s.pulls[name] {
-		all = append(all, *p)
+		pull := *p
+		pull.Comments = slices.Clone(p.Comments)
+		all = append(all, pull)
 	}
 	return all
+}
+
+// Comment has somebody comment on a pull request of a repository, OWNER/NAME.
+func (s *Server) Comment(name string, number int, login, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.comment(s.pulls[name][number-1], login, body)
 }
 
 // Intercept has a function see every request first; where it returns true it has answered.
@@ -200,6 +221,8 @@ type call struct {
 	name  string // OWNER/NAME
 	repo  *git.Repo
 	token Token
+	// header is the answer's.
+	header http.Header
 }
 
 type endpoint struct {
@@ -233,7 +256,7 @@ func (s *Server) api(e endpoint) http.Handler {
 			w.Header().Set("X-OAuth-Scopes", strings.Join(token.Scopes, ", "))
 			w.Header().Set("X-Accepted-OAuth-Scopes", "repo")
 		}
-		c := &call{Request: r, name: r.PathValue("owner") + "/" + r.PathValue("repo"), token: token}
+		c := &call{Request: r, name: r.PathValue("owner") + "/" + r.PathValue("repo"), token: token, header: w.Header()}
 		if _, err := os.Stat(s.Dir(c.name)); err != nil {
 			fail(w, http.StatusNotFound, "Not Found")
 			return

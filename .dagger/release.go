@@ -334,7 +334,7 @@ func (r *releaser) connect(ctx context.Context) error {
 
 func (r *releaser) name() string {
 	if r.embeddedRegistry() {
-		return registryHost + "/backstage-gitops"
+		return embeddedImage
 	}
 	return r.target.image
 }
@@ -358,7 +358,9 @@ func (r *releaser) access() []string {
 	return nil
 }
 
-func (r *releaser) embeddedRegistry() bool { return r.target.image == "" }
+func (r *releaser) embeddedRegistry() bool {
+	return r.target.image == "" || r.target.image == embeddedImage
+}
 
 func (r *releaser) read(ctx context.Context) error {
 	r.facts = map[string]any{}

@@ -6,6 +6,8 @@ const (
 	// registryHost is the embedded registry's name. The engine speaks plain
 	// HTTP to localhost alone, so this is what needs no configuration of it.
 	registryHost = "localhost:5000"
+	// embeddedImage is the image's name there.
+	embeddedImage = registryHost + "/backstage-gitops"
 
 	// gitRemote is the embedded Git remote, as the containers bound to it see it.
 	gitRemote = "http://git:8080/backstage-gitops.git"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -37,6 +38,23 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	allowDowngrade bool,
 ) (*dagger.Changeset, error) {
+	box, _, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade)
+	if err != nil {
+		return nil, err
+	}
+	return m.Repo.WithDirectory("charts/gitops", box.Directory("charts/gitops")).Changes(m.Repo), nil
+}
+
+// promotion is what `gitops promote` says of one.
+type promotion struct {
+	Tag      string                       `json:"tag"`
+	Digest   string                       `json:"digest"`
+	Previous struct{ Tag, Digest string } `json:"previous"`
+	Nothing  bool                         `json:"nothing"`
+}
+
+// promote is a toolbox whose checkout has the edits of a promotion.
+func (m *BackstageGitops) promote(ctx context.Context, from, to string, running *dagger.File, allowUnproven, allowDowngrade bool) (*dagger.Container, *promotion, error) {
 	box, args := m.toolbox().WithDirectory("/checkout", m.Repo), []string{"promote", "--repo", ".", "--from", from, "--to", to}
 	if running != nil {
 		box, args = box.WithMountedFile("/running.json", running), append(args, "--running", "/running.json")
@@ -47,12 +65,95 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	if allowDowngrade {
 		args = append(args, "--allow-downgrade")
 	}
-	var edits json.RawMessage
-	if err := run(ctx, box, &edits, args...); err != nil {
-		return nil, err
+	var result promotion
+	if err := run(ctx, box, &result, args...); err != nil {
+		return nil, nil, err
 	}
-	promoted := box.WithExec(append([]string{"gitops"}, args...)).Directory("/checkout/charts/gitops")
-	return m.Repo.WithDirectory("charts/gitops", promoted).Changes(m.Repo), nil
+	return box.WithExec(append([]string{"gitops"}, args...)), &result, nil
+}
+
+// Promote as `promote` does, and have GitHub commit it to the branch, or to a pull
+// request. HEAD has to be the tip of the branch. Prints what was done, as Markdown.
+//
+// +cache="never"
+func (m *BackstageGitops) PushPromotion(ctx context.Context,
+	// Environment that runs the image.
+	from string,
+
+	// Environment that is to run it, the next one.
+	to string,
+
+	// URL of the repository, https://github.com/OWNER/REPO.git.
+	remote string,
+
+	// Token that may write contents and pull requests, such as env://GITHUB_TOKEN.
+	token *dagger.Secret,
+
+	// Branch of the repository.
+	//
+	// +default="main"
+	branch string,
+
+	// How the commit gets to the branch: github commits to it, and makes a pull
+	// request where it is protected; pull-request makes one in any case.
+	//
+	// +default="pull-request"
+	commitBy string,
+
+	// What `argocd sync` said of the first one.
+	//
+	// +optional
+	running *dagger.File,
+
+	// Take an image of which nothing says that it runs.
+	//
+	// +optional
+	allowUnproven bool,
+
+	// Take an image that is older than the one it replaces.
+	//
+	// +optional
+	allowDowngrade bool,
+) (string, error) {
+	if commitBy != "github" && commitBy != "pull-request" {
+		return "", fmt.Errorf("--commit-by is %q: it can be github or pull-request", commitBy)
+	}
+	box, promoted, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade)
+	if err != nil {
+		return "", err
+	}
+	if promoted.Nothing {
+		return fmt.Sprintf("## Nothing to promote\n\n%s names the image of %s already: `%s`.\n", to, from, promoted.Tag), nil
+	}
+	text := fmt.Sprintf("%s gets the image of %s.\n\n| | tag | digest |\n|---|---|---|\n| before | `%s` | `%s` |\n| after | `%s` | `%s` |\n",
+		to, from, promoted.Previous.Tag, promoted.Previous.Digest, promoted.Tag, promoted.Digest)
+	args := []string{
+		"github", "commit", "--repo", ".", "--remote", remote, "--branch", branch, "--head", "promote/" + to,
+		"--title", fmt.Sprintf("chore(promote): %s runs %s of %s", to, promoted.Tag, from), "--file", "/text.md",
+	}
+	if commitBy == "pull-request" {
+		args = append(args, "--pull-request")
+	}
+	var pushed struct {
+		Commit      string `json:"commit"`
+		PullRequest struct{ URL string }
+		Fallback    string
+	}
+	err = run(ctx, box.
+		WithNewFile("/text.md", text).
+		WithSecretVariable("GITOPS_TOKEN", token).
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &pushed, args...)
+	if err != nil {
+		return "", err
+	}
+	text = "## Promoted\n\n" + text + "\nCommit `" + pushed.Commit + "`"
+	if pushed.PullRequest.URL != "" {
+		text += " waits in " + pushed.PullRequest.URL
+	}
+	if pushed.Fallback != "" {
+		text += ": " + pushed.Fallback
+	}
+	return text + ".\n", nil
 }
 
 // Show what the checkout renders differently from another commit, environment by

@@ -19,7 +19,7 @@ import (
 const keyVariable = "GITOPS_APP_KEY"
 
 func newGitHub() *cobra.Command {
-	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubComment())
+	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubCommit(), newGitHubComment())
 }
 
 func newGitHubPush() *cobra.Command {
@@ -101,6 +101,67 @@ func proposed(facts []byte, c commit.Pushed) (string, error) {
 	f.Commit, f.Outcome = &c, report.Proposed
 	d, err := report.New(f, secrets()...)
 	return string(d.Markdown()), err
+}
+
+func newGitHubCommit() *cobra.Command {
+	var (
+		repo, file string
+		pull       bool
+		c          github.Change
+		t          github.Target
+		wait       time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "commit",
+		Short: "Have GitHub commit what the checkout changes, or open a pull request.",
+		Long: `Have GitHub commit what the checkout's files change on top of its HEAD, which has to be the tip of the
+branch. With --pull-request, or where the branch is protected, the commit goes to the branch --head,
+and a pull request is opened, or the one that is open for that branch is updated.
+
+The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
+of a GitHub App from ` + keyVariable + `. It wants the permissions "contents: write" and, for a pull
+request, "pull requests: write".`,
+		Example: `  gitops promote --from dev --to staging --running dev.json
+  gitops github commit --pull-request --remote https://github.com/owner/repository.git --head promote/staging --title "chore(promote): staging"`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			defer cancel()
+			if pull {
+				t.Mode = github.ModePullRequest
+			}
+			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+			if file != "" {
+				text, err := readInput(cmd.InOrStdin(), file)
+				if err != nil {
+					return fmt.Errorf("read the text: %w", err)
+				}
+				c.Body = string(text)
+			}
+			pushed, err := github.Commit(ctx, repo, c, t)
+			if err != nil {
+				return err
+			}
+			if pushed.Nothing {
+				slog.Info("nothing to commit: the checkout changes no file")
+			}
+			return printJSON(cmd.OutOrStdout(), pushed)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&repo, "repo", ".", "the checkout")
+	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	f.Int64Var(&t.App.ID, "app-id", 0, "the GitHub App to sign in as, with the key of "+keyVariable)
+	f.Int64Var(&t.App.Installation, "installation-id", 0, "the App's installation")
+	f.StringVar(&c.Head, "head", "", "the pull request's branch")
+	f.StringVar(&c.Title, "title", "", "the commit's message and the pull request's title, one line")
+	f.StringVar(&file, "file", "", "the pull request's text, in Markdown; - is standard input")
+	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of committing to the branch")
+	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	required(cmd, "repo", "remote", "branch", "head", "title")
+	return cmd
 }
 
 func newGitHubComment() *cobra.Command {

@@ -19,6 +19,13 @@ const module = "github.com/backstage-gitops/backstage-gitops/ci/"
 // programs.
 var allowed = map[string][]string{
 	"actions":                          {"report"},
+	"attest":                           {"image"},
+	"attest/cmd/attest":                {"attest", "attest/policy", "attest/proof", "attest/provenance", "attest/sbom", "attest/scan", "image"},
+	"attest/policy":                    {"attest", "attest/provenance", "attest/sbom"},
+	"attest/proof":                     {"attest", "git"},
+	"attest/provenance":                {"imageref"},
+	"attest/sbom":                      {},
+	"attest/scan":                      {"attest/sbom"},
 	"bench":                            {"image"},
 	"bump":                             {"imageref"},
 	"chart":                            {},
@@ -33,6 +40,7 @@ var allowed = map[string][]string{
 	"health":                           {},
 	"image":                            {"imageref"},
 	"imageref":                         {},
+	"keyserver":                        {},
 	"kube":                             {},
 	"manifests":                        {"health", "kube"},
 	"proof":                            {"bump", "cluster", "commit", "environments", "git", "kube", "manifests", "sync"},
@@ -44,6 +52,8 @@ var allowed = map[string][]string{
 
 // heavy are libraries that these packages alone may link.
 var heavy = map[string][]string{
+	"github.com/anchore/":         {"attest/sbom", "attest/scan"},
+	"github.com/sigstore/":        {"attest"},
 	"helm.sh/helm":                {"chart"},
 	"k8s.io/":                     {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},
 	"github.com/chromedp/":        {"proof"},

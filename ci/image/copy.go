@@ -20,7 +20,7 @@ var ErrNoDigest = errors.New("name the image by its digest")
 // list of platforms is copied whole, manifests byte for byte, and blobs that are there already are not sent again. To
 // may have a tag. It returns what the copy is called and its digest, which is that of from.
 func Copy(ctx context.Context, from, to string, read, write Options) (ref, digest string, err error) {
-	source, err := parse(from, read)
+	source, err := Parse(from, read)
 	if err != nil {
 		return "", "", err
 	}
@@ -38,26 +38,26 @@ func Copy(ctx context.Context, from, to string, read, write Options) (ref, diges
 	case named.Tag == "" && named.Digest == "":
 		to += "@" + digest
 	}
-	target, err := parse(to, write)
+	target, err := Parse(to, write)
 	if err != nil {
 		return "", "", err
 	}
-	descriptor, err := remote.Get(pinned, read.remote(ctx)...)
+	descriptor, err := remote.Get(pinned, read.Remote(ctx)...)
 	if err != nil {
 		return "", "", gone(from, err)
 	}
-	if err := remote.Push(target, descriptor, write.remote(ctx)...); err != nil {
+	if err := remote.Push(target, descriptor, write.Remote(ctx)...); err != nil {
 		if concerns(pinned.Context(), err) && source.Context() != target.Context() {
 			return "", "", gone(from, err)
 		}
-		return "", "", registryError(to, err)
+		return "", "", Explain(to, err)
 	}
 	return to, digest, nil
 }
 
 // gone says of an image that its registry has no more what that means.
 func gone(ref string, err error) error {
-	if err = registryError(ref, err); errors.Is(err, ErrNotFound) {
+	if err = Explain(ref, err); errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("%w any more, and a rollback needs it; push it there again, or release a fix instead", err)
 	}
 	return err

@@ -92,7 +92,7 @@ type File struct {
 
 // Inspect reads an image from its registry, layers included.
 func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, error) {
-	parsed, err := parse(ref, o)
+	parsed, err := Parse(ref, o)
 	if err != nil {
 		return Inspection{}, nil, err
 	}
@@ -100,31 +100,32 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, fmt.Errorf("platform %q: %w", o.Platform, err)
 	}
-	descriptor, err := remote.Get(parsed, append(o.remote(ctx), remote.WithPlatform(*platform))...)
+	descriptor, err := remote.Get(parsed, append(o.Remote(ctx), remote.WithPlatform(*platform))...)
 	if err != nil {
-		return Inspection{}, nil, registryError(ref, err)
+		return Inspection{}, nil, Explain(ref, err)
 	}
 	img, err := descriptor.Image()
 	if err != nil {
-		return Inspection{}, nil, registryError(ref, err)
+		return Inspection{}, nil, Explain(ref, err)
 	}
 	i, files, err := inspect(img)
 	if err != nil {
-		return Inspection{}, nil, registryError(ref, err)
+		return Inspection{}, nil, Explain(ref, err)
 	}
 	i.Ref, i.Digest = ref, descriptor.Digest.String()
 	return i, files, nil
 }
 
-// remote is how to reach the registry, for the library.
-func (o Options) remote(ctx context.Context) []remote.Option {
+// Remote is how to reach the registry, for its library.
+func (o Options) Remote(ctx context.Context) []remote.Option {
 	if o.Username != "" {
 		return []remote.Option{remote.WithContext(ctx), remote.WithAuth(&authn.Basic{Username: o.Username, Password: o.Password})}
 	}
 	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 }
 
-func parse(ref string, o Options) (name.Reference, error) {
+// Parse reads a reference for the library of registries.
+func Parse(ref string, o Options) (name.Reference, error) {
 	if _, err := imageref.Parse(ref); err != nil {
 		return nil, err
 	}
@@ -249,8 +250,8 @@ func remove(tree map[string]File, p string, itself bool) {
 	}
 }
 
-// registryError says in one sentence why a registry did not give an image.
-func registryError(ref string, err error) error {
+// Explain says in one sentence why a registry did not give an image.
+func Explain(ref string, err error) error {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		switch code := answer.StatusCode; {

@@ -67,7 +67,7 @@ type Tag struct {
 // Builders stamp an image with the time at which they made it. Here the image and its history get the time created
 // instead, so that the same files and configuration are the same digest wherever and whenever they were built.
 func Publish(ctx context.Context, archive, ref string, p Publication, o Options) (result Published, err error) {
-	parsed, err := parse(ref, o)
+	parsed, err := Parse(ref, o)
 	if err != nil {
 		return Published{}, err
 	}
@@ -92,7 +92,7 @@ func Publish(ctx context.Context, archive, ref string, p Publication, o Options)
 		return Published{}, fmt.Errorf("%s: %w", archive, err)
 	}
 	result = Published{Ref: ref, Digest: hash.String()}
-	options := append(o.remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
+	options := append(o.Remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
 	for _, tag := range tags {
 		t, err := p.look(tag, hash, options)
 		if err != nil {
@@ -111,7 +111,7 @@ func Publish(ctx context.Context, archive, ref string, p Publication, o Options)
 			err = remote.Write(tag, img, options...)
 		}
 		if err != nil {
-			return Published{}, pushError(tag.String(), err)
+			return Published{}, ExplainPush(tag.String(), err)
 		}
 		uploaded = true
 	}
@@ -146,7 +146,7 @@ func (p Publication) look(tag name.Tag, hash v1.Hash, options []remote.Option) (
 		// A registry may not let anybody look at a repository that is yet to be made; the push will tell.
 		return Tag{Tag: tag.TagStr()}, nil
 	default:
-		return Tag{}, pushError(tag.String(), err)
+		return Tag{}, ExplainPush(tag.String(), err)
 	}
 	switch {
 	case now.Digest == hash:
@@ -157,11 +157,11 @@ func (p Publication) look(tag name.Tag, hash v1.Hash, options []remote.Option) (
 	return Tag{Tag: tag.TagStr(), Former: now.Digest.String()}, nil
 }
 
-// pushError says in one sentence why a registry did not take an image, and what to do.
-func pushError(ref string, err error) error {
+// ExplainPush says in one sentence why a registry did not take an image, and what to do.
+func ExplainPush(ref string, err error) error {
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
-		return registryError(ref, err)
+		return Explain(ref, err)
 	}
 	said := ""
 	if len(answer.Errors) > 0 && answer.Errors[0].Message != "" {
@@ -178,7 +178,7 @@ func pushError(ref string, err error) error {
 	case http.StatusTooManyRequests:
 		what, do = ErrLimited, "wait, or sign in as an account with a higher limit, and publish again: it goes on from here"
 	default:
-		return registryError(ref, err)
+		return Explain(ref, err)
 	}
 	return fmt.Errorf("%s: %w: %s (it answers %d%s)", ref, what, do, answer.StatusCode, said)
 }

@@ -1,0 +1,268 @@
+package attest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	cosignbundle "github.com/sigstore/cosign/v3/pkg/cosign/bundle"
+	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/image"
+)
+
+// ErrChanged says that what a registry holds under an image's digest is not what the digest stands for.
+var ErrChanged = errors.New("the image was tampered with: its content does not match its digest")
+
+// Image is a published image that statements are on.
+type Image struct {
+	// Name is what people call it, without digest; it can differ from where it is reached.
+	Name string
+	// Created is the time of the image.
+	Created time.Time
+	// Revision is the commit that the image's own label names.
+	Revision string
+	// Content is the image itself, read from the registry as it is asked for.
+	Content v1.Image
+
+	digest  name.Digest
+	options image.Options
+}
+
+// Open finds the image that ref names by its digest. It is called called, or what ref calls it.
+func Open(ctx context.Context, ref, called string, o image.Options) (*Image, error) {
+	parsed, err := image.Parse(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	pinned, ok := parsed.(name.Digest)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s may be another image tomorrow, write %s@sha256:…", image.ErrNoDigest, ref, ref)
+	}
+	i := &Image{Name: cmp.Or(called, pinned.Context().Name()), digest: pinned, options: o}
+	// The manifest itself: of an image of several platforms that of the list is signed, but its content is not read.
+	if i.Content, err = remote.Image(pinned, o.Remote(ctx)...); err != nil {
+		return nil, i.explain(err)
+	}
+	config, err := i.Content.ConfigFile()
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	i.Created, i.Revision = config.Created.UTC(), config.Config.Labels["org.opencontainers.image.revision"]
+	return i, nil
+}
+
+// Digest is the image's identity, sha256:….
+func (i *Image) Digest() string { return i.digest.DigestStr() }
+
+// Ref is the image by its digest, as people call it.
+func (i *Image) Ref() string { return i.Name + "@" + i.Digest() }
+
+func (i *Image) sum() string { return strings.TrimPrefix(i.Digest(), "sha256:") }
+
+// Statement says something of the image.
+func (i *Image) Statement(predicateType string, predicate []byte) Statement {
+	return NewStatement(i.Name, i.sum(), predicateType, predicate)
+}
+
+// Check reads the whole image, and refuses one that is not what its digest stands for.
+func (i *Image) Check() error {
+	layers, err := i.Content.Layers()
+	if err != nil {
+		return i.explain(err)
+	}
+	for _, layer := range layers {
+		if err := drain(layer); err != nil {
+			return i.explain(err)
+		}
+	}
+	return nil
+}
+
+// drain reads a layer to its end, where the library compares its digest.
+func drain(layer v1.Layer) (err error) {
+	text, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, text.Close()) }()
+	_, err = io.Copy(io.Discard, text)
+	return err
+}
+
+func (i *Image) explain(err error) error {
+	// The library's own errors on a digest have no type.
+	if text := err.Error(); strings.Contains(text, "match") && (strings.Contains(text, "digest") || strings.Contains(text, "expected size")) || strings.Contains(text, "error verifying") {
+		return fmt.Errorf("%s: %w (%w)", i.Ref(), ErrChanged, err)
+	}
+	return image.Explain(i.Ref(), err)
+}
+
+// Bundle is a Sigstore bundle beside an image.
+type Bundle struct {
+	// Digest is that of its manifest in the registry.
+	Digest string
+	// PredicateType is what its manifest says that it holds; who believes it has not looked.
+	PredicateType string
+	// Text is the bundle, empty where Problem says why not.
+	Text    []byte
+	Problem error
+}
+
+// Read reads the statement of a bundle that is beside an image.
+func (b Bundle) Read(v *Verifier, i *Image) (*Statement, error) {
+	if b.Problem != nil {
+		return nil, b.Problem
+	}
+	return v.Verify(b.Text, i.sum())
+}
+
+// Bundles lists what is beside the image. Referrers of other kinds are left out.
+func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
+	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
+	if err != nil {
+		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+	}
+	var found []Bundle
+	for _, d := range index.Manifests {
+		b, err := i.bundle(ctx, d)
+		if err != nil {
+			return nil, fmt.Errorf("read what is attached: %w", err)
+		}
+		if b != nil {
+			found = append(found, *b)
+		}
+	}
+	return found, nil
+}
+
+func (i *Image) bundle(ctx context.Context, d v1.Descriptor) (*Bundle, error) {
+	referrer, err := remote.Image(i.digest.Context().Digest(d.Digest.String()), i.options.Remote(ctx)...)
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	manifest, err := referrer.Manifest()
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	if len(manifest.Layers) != 1 || !strings.HasPrefix(string(manifest.Layers[0].MediaType), "application/vnd.dev.sigstore.bundle") {
+		return nil, nil
+	}
+	b := &Bundle{Digest: d.Digest.String(), PredicateType: manifest.Annotations[ociremote.BundlePredicateType]}
+	layers, err := referrer.Layers()
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	text, err := layers[0].Compressed()
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	var all bytes.Buffer
+	_, err = all.ReadFrom(text)
+	if err := errors.Join(err, text.Close()); err != nil {
+		b.Problem = fmt.Errorf("%w: %w", ErrTampered, err)
+		return b, nil
+	}
+	b.Text = all.Bytes()
+	return b, nil
+}
+
+// Attached is a statement beside its image.
+type Attached struct {
+	PredicateType string `json:"predicateType"`
+	// Digest is that of the bundle's manifest in the registry.
+	Digest string `json:"digest"`
+	// Kept says that it was there before.
+	Kept bool `json:"kept,omitempty"`
+}
+
+// Attach signs the statements and puts them beside the image. One that is there already, by the same signer, stays the
+// only one of its kind: an interrupted call goes on, and a second one changes nothing.
+func (i *Image) Attach(ctx context.Context, s *Signer, statements ...Statement) ([]Attached, error) {
+	before, err := i.find(ctx, s, statements)
+	if err != nil {
+		return nil, err
+	}
+	for n, statement := range statements {
+		if before[n] != "" {
+			continue
+		}
+		bundle, err := s.Sign(ctx, statement)
+		if err != nil {
+			return nil, err
+		}
+		if err := i.write(ctx, bundle, statement.PredicateType); err != nil {
+			return nil, fmt.Errorf("attach the %s: %w", Title(statement.PredicateType), err)
+		}
+	}
+	after, err := i.find(ctx, s, statements)
+	if err != nil {
+		return nil, err
+	}
+	result := make([]Attached, len(statements))
+	for n, statement := range statements {
+		if after[n] == "" {
+			return nil, fmt.Errorf("%s: the registry took the %s and does not show it: it has to list referrers, or to keep the tag sha256-…", i.Ref(), Title(statement.PredicateType))
+		}
+		result[n] = Attached{statement.PredicateType, after[n], before[n] != ""}
+	}
+	return result, nil
+}
+
+// find finds the statements among what the signer has attached, and returns their digests.
+func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]string, error) {
+	bundles, err := i.Bundles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]string{}
+	for _, b := range bundles {
+		statement, err := b.Read(s.Verifier, i)
+		if err != nil {
+			continue // somebody else's
+		}
+		text, err := statement.JSON()
+		if err != nil {
+			return nil, err
+		}
+		there[string(text)] = b.Digest
+	}
+	digests := make([]string, len(statements))
+	for n, statement := range statements {
+		text, err := statement.JSON()
+		if err != nil {
+			return nil, err
+		}
+		digests[n] = there[string(text)]
+	}
+	return digests, nil
+}
+
+// write attaches a bundle. The annotations are those of cosign, with the image's own time: the library's
+// WriteAttestationNewBundleFormat writes that of the moment.
+func (i *Image) write(ctx context.Context, bundle []byte, predicateType string) error {
+	mediaType := cosignbundle.BundleV03MediaType
+	options := []ociremote.Option{ociremote.WithRemoteOptions(i.options.Remote(ctx)...)}
+	if i.options.PlainHTTP {
+		options = append(options, ociremote.WithNameOptions(name.Insecure))
+	}
+	err := ociremote.WriteReferrer(i.digest, mediaType, []v1.Layer{static.NewLayer(bundle, types.MediaType(mediaType))}, map[string]string{
+		"org.opencontainers.image.created": i.Created.Format(time.RFC3339),
+		"dev.sigstore.bundle.content":      "dsse-envelope",
+		ociremote.BundlePredicateType:      predicateType,
+	}, options...)
+	if err != nil {
+		return image.ExplainPush(i.Ref(), err)
+	}
+	return nil
+}

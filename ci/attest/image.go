@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -219,6 +220,33 @@ func (i *Image) Attach(ctx context.Context, s *Signer, statements ...Statement) 
 	return result, nil
 }
 
+// mediaTypes are those of statements that go without a signature.
+var mediaTypes = map[string]types.MediaType{SPDX: "application/spdx+json", CycloneDX: "application/vnd.cyclonedx+json"}
+
+// AttachUnsigned puts the bare content of SBOMs beside the image. A second call writes the same again.
+func (i *Image) AttachUnsigned(ctx context.Context, statements ...Statement) ([]Attached, error) {
+	for _, s := range statements {
+		mediaType := mediaTypes[s.PredicateType]
+		if err := i.put(ctx, s.Predicate, mediaType, nil); err != nil {
+			return nil, fmt.Errorf("attach the %s: %w", Title(s.PredicateType), err)
+		}
+	}
+	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
+	if err != nil {
+		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+	}
+	var attached []Attached
+	for _, s := range statements {
+		for _, d := range index.Manifests {
+			if d.ArtifactType == string(mediaTypes[s.PredicateType]) {
+				attached = append(attached, Attached{PredicateType: s.PredicateType, Digest: d.Digest.String()})
+				break
+			}
+		}
+	}
+	return attached, nil
+}
+
 // find finds the statements among what the signer has attached, and returns their digests.
 func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]string, error) {
 	bundles, err := i.Bundles(ctx)
@@ -251,17 +279,21 @@ func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]
 // write attaches a bundle. The annotations are those of cosign, with the image's own time: the library's
 // WriteAttestationNewBundleFormat writes that of the moment.
 func (i *Image) write(ctx context.Context, bundle []byte, predicateType string) error {
-	mediaType := cosignbundle.BundleV03MediaType
+	return i.put(ctx, bundle, cosignbundle.BundleV03MediaType, map[string]string{
+		"dev.sigstore.bundle.content": "dsse-envelope",
+		ociremote.BundlePredicateType: predicateType,
+	})
+}
+
+// put attaches a text. The same one at another time is the same manifest.
+func (i *Image) put(ctx context.Context, text []byte, mediaType types.MediaType, annotations map[string]string) error {
 	options := []ociremote.Option{ociremote.WithRemoteOptions(i.options.Remote(ctx)...)}
 	if i.options.PlainHTTP {
 		options = append(options, ociremote.WithNameOptions(name.Insecure))
 	}
-	err := ociremote.WriteReferrer(i.digest, mediaType, []v1.Layer{static.NewLayer(bundle, types.MediaType(mediaType))}, map[string]string{
-		"org.opencontainers.image.created": i.Created.Format(time.RFC3339),
-		"dev.sigstore.bundle.content":      "dsse-envelope",
-		ociremote.BundlePredicateType:      predicateType,
-	}, options...)
-	if err != nil {
+	all := map[string]string{"org.opencontainers.image.created": i.Created.Format(time.RFC3339)}
+	maps.Copy(all, annotations)
+	if err := ociremote.WriteReferrer(i.digest, string(mediaType), []v1.Layer{static.NewLayer(text, mediaType)}, all, options...); err != nil {
 		return image.ExplainPush(i.Ref(), err)
 	}
 	return nil

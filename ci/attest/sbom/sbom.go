@@ -14,6 +14,7 @@ import (
 	"github.com/anchore/stereoscope/pkg/file"
 	"github.com/anchore/stereoscope/pkg/image"
 	"github.com/anchore/syft/syft"
+	"github.com/anchore/syft/syft/cataloging"
 	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
 	"github.com/anchore/syft/syft/format/common/spdxhelpers"
 	"github.com/anchore/syft/syft/sbom"
@@ -71,7 +72,12 @@ func Make(ctx context.Context, i Image) (_ *Documents, err error) {
 	}
 	source := stereoscopesource.New(content, stereoscopesource.ImageConfig{Reference: i.Name + "@" + i.Digest})
 	defer func() { err = errors.Join(err, source.Close()) }()
-	found, err := syft.CreateSBOM(ctx, source, syft.DefaultCreateSBOMConfig().WithTool("syft", version()).WithoutFiles())
+	config := syft.DefaultCreateSBOMConfig().
+		WithTool("syft", version()).
+		WithoutFiles().
+		// RPM's databases want SQLite; the image is Debian's.
+		WithCatalogerSelection(cataloging.NewSelectionRequest().WithRemovals("rpm-db-cataloger"))
+	found, err := syft.CreateSBOM(ctx, source, config)
 	if err != nil {
 		return nil, fmt.Errorf("list the image's packages: %w", err)
 	}

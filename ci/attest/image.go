@@ -69,6 +69,9 @@ func (i *Image) Digest() string { return i.digest.DigestStr() }
 // Ref is the image by its digest, as people call it.
 func (i *Image) Ref() string { return i.Name + "@" + i.Digest() }
 
+// Reached is the image by its digest, as its registry is reached from here.
+func (i *Image) Reached() string { return i.digest.Name() }
+
 func (i *Image) sum() string { return strings.TrimPrefix(i.Digest(), "sha256:") }
 
 // Statement says something of the image.

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -90,20 +91,41 @@ func publish(t *testing.T, version string) *attest.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := attest.Open(t.Context(), host+"/app@"+digest.String(), "", image.Options{PlainHTTP: true})
+	opened, err := attest.Open(t.Context(), host+"/app@"+digest.String(), "example.com/app", image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return opened
 }
 
-// statements are all that a release says of its image.
-func statements(t *testing.T, i *attest.Image, from provenance.Facts) map[string]attest.Statement {
+var listed struct {
+	sync.Mutex
+	byDigest map[string]*sbom.Documents
+}
+
+// list makes the SBOM of an image, once for all tests: the same image is called the same in all of their registries.
+func list(t *testing.T, i *attest.Image) *sbom.Documents {
 	t.Helper()
-	documents, err := sbom.Make(t.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+	listed.Lock()
+	defer listed.Unlock()
+	if d := listed.byDigest[i.Digest()]; d != nil {
+		return d
+	}
+	d, err := sbom.Make(t.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if listed.byDigest == nil {
+		listed.byDigest = map[string]*sbom.Documents{}
+	}
+	listed.byDigest[i.Digest()] = d
+	return d
+}
+
+// statements are all that a release says of its image.
+func statements(t *testing.T, i *attest.Image, from provenance.Facts) map[string]attest.Statement {
+	t.Helper()
+	documents := list(t, i)
 	made, err := from.Make()
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +269,7 @@ func tamper(t *testing.T, bundle []byte) []byte {
 // put attaches a bundle as anybody can who may write to the registry.
 func put(t *testing.T, i *attest.Image, bundle []byte, kind string) {
 	t.Helper()
-	subject, err := name.NewDigest(i.Ref())
+	subject, err := name.NewDigest(i.Reached())
 	if err != nil {
 		t.Fatal(err)
 	}

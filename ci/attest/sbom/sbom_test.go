@@ -33,6 +33,11 @@ func build(t *testing.T, files map[string]string) sbom.Image {
 	t.Helper()
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
+	for _, dir := range []string{"var/", "var/lib/", "var/lib/dpkg/", "var/lib/dpkg/status.d/"} {
+		if err := w.WriteHeader(&tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, content := range files {
 		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))}); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,21 @@ func (m *BackstageGitops) GoTest(ctx context.Context) error {
 	return err
 }
 
+// Vet and test the Go code in ci/attest, a module of its own, with real images in a
+// real registry.
+//
+// +check
+func (m *BackstageGitops) AttestTest(ctx context.Context) error {
+	_, err := goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
+		Include: []string{"go.mod", "go.sum", "ci/attest", "ci/git", "ci/image", "ci/imageref", "ci/keyserver"},
+	})).
+		WithWorkdir("ci/attest").
+		WithExec([]string{"go", "vet", "./..."}).
+		WithExec([]string{"go", "test", "./..."}).
+		Sync(ctx)
+	return err
+}
+
 // Run the tests of the recipe of the slim image.
 //
 // +check

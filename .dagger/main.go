@@ -27,6 +27,20 @@ type BackstageGitops struct {
 	// Whether the embedded registry and Git remote start empty and are forgotten.
 	// +private
 	Ephemeral bool
+	// What builds, for the provenance.
+	// +private
+	Builder string
+	// What signs: a key, or the token service of a job of GitHub Actions.
+	// +private
+	SigningKey *dagger.Secret
+	// +private
+	SigningPassword *dagger.Secret
+	// +private
+	TransparencyLog bool
+	// +private
+	OidcURL *dagger.Secret
+	// +private
+	OidcToken *dagger.Secret
 	// Makes the image anew, past the cache; never in what is released.
 	// +private
 	Salt string
@@ -63,8 +77,46 @@ func New(
 	//
 	// +optional
 	ephemeral bool,
+
+	// Address of what builds, for the image's provenance; in a GitHub Actions job
+	// that of its workflow.
+	//
+	// +default="https://github.com/backstage-gitops/backstage-gitops/tree/main/.dagger"
+	builder string,
+
+	// Private key to sign images with, as `cosign generate-key-pair` makes it, such as
+	// env://COSIGN_KEY; default: the embedded key for the embedded registry, none for
+	// another.
+	//
+	// +optional
+	signingKey *dagger.Secret,
+
+	// Password of the signing key, such as env://COSIGN_PASSWORD.
+	//
+	// +optional
+	signingPassword *dagger.Secret,
+
+	// Enter the signatures of the signing key into Sigstore's public transparency log.
+	//
+	// +optional
+	transparencyLog bool,
+
+	// Address at which a GitHub Actions job asks for its identity, to sign without a
+	// key: env://ACTIONS_ID_TOKEN_REQUEST_URL.
+	//
+	// +optional
+	oidcURL *dagger.Secret,
+
+	// Token to ask with: env://ACTIONS_ID_TOKEN_REQUEST_TOKEN.
+	//
+	// +optional
+	oidcToken *dagger.Secret,
 ) *BackstageGitops {
-	m := &BackstageGitops{Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral}
+	m := &BackstageGitops{
+		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral,
+		Builder: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
+		OidcURL: oidcURL, OidcToken: oidcToken,
+	}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")
 	}

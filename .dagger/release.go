@@ -207,6 +207,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	})
 	v := r.verifier(kubernetesVersion, 0)
 	v.off = !verify
+	a := &attester{releaser: r}
 	failure := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
@@ -215,6 +216,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
 		step{"Inspect the image", r.inspect},
+		step{"Attest the image", a.attest},
+		step{"Verify the image", a.verify},
 		step{"Prove the commit", v.verify},
 		step{"Commit and push", v.push},
 		step{"Tag the image", r.tag},
@@ -397,15 +400,22 @@ func (r *releaser) preflight(ctx context.Context) error {
 	if err := r.seed(ctx); err != nil {
 		return err
 	}
+	named, err := r.chart(ctx)
+	if err != nil {
+		return err
+	}
+	r.released(ctx, named.Tag, named.Digest)
+	return nil
+}
+
+// chart is what the remote's chart names. It also says whether a push could work.
+func (r *releaser) chart(ctx context.Context) (named struct{ Tag, Digest string }, err error) {
 	var tip struct {
 		Chart struct{ Tag, Digest string } `json:"chart"`
 	}
-	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name()); err != nil {
-		return err
-	}
-	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
-	return nil
+	err = run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name())
+	return tip.Chart, err
 }
 
 // released finds out whether the image that the remote's chart names is that of

@@ -31,7 +31,7 @@ func (m *BackstageGitops) gitops() *dagger.File { return m.program("./ci/cmd/git
 func (m *BackstageGitops) program(path string) *dagger.File {
 	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
 		Include: []string{"go.mod", "go.sum", "ci/**/*.go", "ci/proof/*"},
-		Exclude: []string{"ci/slim", "ci/airgap", "ci/cmd/airgap", "**/*_test.go"},
+		Exclude: []string{"ci/slim", "ci/airgap", "ci/attest", "ci/cmd/airgap", "**/*_test.go"},
 	})).
 		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/program", path}).
 		File("/program")
@@ -49,16 +49,21 @@ func (m *BackstageGitops) toolbox() *dagger.Container {
 // run runs the helper program and decodes what it prints. Its own sentence is
 // the error where it fails, without the noise of the exec around it.
 func run(ctx context.Context, ctr *dagger.Container, result any, args ...string) error {
-	ran := ctr.WithExec(append([]string{"gitops"}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	return runProgram(ctx, ctr, "gitops", result, args...)
+}
+
+// runProgram runs one of the programs of ci/, as run does.
+func runProgram(ctx context.Context, ctr *dagger.Container, program string, result any, args ...string) error {
+	ran := ctr.WithExec(append([]string{program}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if err := succeeded(ctx, ran); err != nil {
 		return err
 	}
 	out, err := ran.Stdout(ctx)
 	if err != nil {
-		return fmt.Errorf("gitops %s: %w", args[0], err)
+		return fmt.Errorf("%s %s: %w", program, args[0], err)
 	}
 	if err := json.Unmarshal([]byte(out), result); err != nil {
-		return fmt.Errorf("gitops %s: %w", args[0], err)
+		return fmt.Errorf("%s %s: %w", program, args[0], err)
 	}
 	return nil
 }
@@ -92,13 +97,15 @@ func succeeded(ctx context.Context, ran *dagger.Container) error {
 // errMoved is the helper program's own sentence.
 var errMoved = errors.New("the remote branch has moved since the candidate was verified")
 
-// sentence is the error that the helper program printed last.
+// sentence is the error that a program of ci/ printed last.
 func sentence(stderr string) string {
-	_, last, found := strings.Cut("\n"+strings.TrimSpace(stderr), "\ngitops: ")
-	if !found {
-		return strings.TrimSpace(stderr)
+	stderr = strings.TrimSpace(stderr)
+	for _, program := range []string{"gitops", "attest"} {
+		if _, last, found := strings.Cut("\n"+stderr, "\n"+program+": "); found {
+			return strings.TrimSpace(last)
+		}
 	}
-	return strings.TrimSpace(last)
+	return stderr
 }
 
 // explained says in one sentence which command of a build failed, and why.
@@ -121,7 +128,9 @@ type sourceInfo struct {
 	InputsRevision string `json:"inputsRevision"`
 	InputsTime     string `json:"inputsTime"`
 	InputsEpoch    int    `json:"inputsEpoch"`
-	Tag            string `json:"tag"`
+	// Inputs are the paths that decide the image's content.
+	Inputs []string `json:"inputs"`
+	Tag    string   `json:"tag"`
 	// Tags are all tags of the image, Tag the first.
 	Tags []string `json:"tags"`
 	// Repository is the image's name in the chart.

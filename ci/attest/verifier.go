@@ -16,6 +16,8 @@ import (
 // Verifier verifies bundles of one signer.
 type Verifier struct {
 	options cosign.CheckOpts
+	// PublicKey is the key, PEM; empty for an identity.
+	PublicKey string
 	// hint is the key's fingerprint, empty for an identity.
 	hint string
 }
@@ -34,7 +36,7 @@ func NewVerifier(public []byte) (*Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	return &Verifier{options: cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, NewBundleFormat: true}, hint: hint}, nil
+	return &Verifier{options: cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, NewBundleFormat: true}, PublicKey: string(public), hint: hint}, nil
 }
 
 // NewKeylessVerifier verifies what an identity signs, such as a workflow of GitHub.

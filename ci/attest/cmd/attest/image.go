@@ -26,6 +26,8 @@ type attested struct {
 	// Signed says whether anything signs the image; SignedBy is the key or the identity.
 	Signed   bool   `json:"signed"`
 	SignedBy string `json:"signedBy,omitempty"`
+	// PublicKey verifies the signatures of a key.
+	PublicKey string `json:"publicKey,omitempty"`
 	// Logged says whether the signatures are in the public transparency log.
 	Logged bool `json:"transparencyLog"`
 	// Packages counts the SBOM's packages, by kind and in all.
@@ -101,7 +103,7 @@ func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin 
 	if err != nil {
 		return nil, err
 	}
-	result.Signed, result.SignedBy, result.Logged = true, s.Verifier.Signer(), s.Logged
+	result.Signed, result.SignedBy, result.PublicKey, result.Logged = true, s.Verifier.Signer(), s.Verifier.PublicKey, s.Logged
 	result.Attached, err = i.Attach(ctx, s,
 		// Last what says that all the others are there.
 		i.Statement(attest.SPDX, documents.SPDX),

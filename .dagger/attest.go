@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// keyService is the embedded service of the signing key, as the containers bound to
+// it see it.
+const keyService = "http://key:8200"
+
+// Verify that an image is what a release made: signed, with its SBOMs, and built from
+// the right repository. Refuses it by name of what is wrong, else prints what it is.
+//
+// Without arguments it is the image that the embedded Git remote's chart names, in
+// the embedded registry, signed by the embedded key.
+//
+// +cache="never"
+func (m *BackstageGitops) VerifyRelease(ctx context.Context,
+	// Image by its digest, such as docker.io/USER/backstage-gitops@sha256:…; default:
+	// the one that the embedded Git remote's chart names.
+	//
+	// +optional
+	image string,
+
+	// Public key of whoever has to have signed it; default: the embedded key's, or that
+	// of --signing-key.
+	//
+	// +optional
+	key *dagger.File,
+
+	// Workflow that has to have signed it without a key, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml@refs/heads/main.
+	//
+	// +optional
+	identity string,
+
+	// Commit that it has to be built from; default: the one that its own label names.
+	//
+	// +optional
+	revision string,
+
+	// Branch of the embedded Git remote.
+	//
+	// +default="main"
+	branch string,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+) (string, error) {
+	name, digest, _ := strings.Cut(image, "@")
+	r := m.releaser(target{image: name, remote: gitRemote, branch: branch, username: username, password: password})
+	if r.embeddedName(name) {
+		r.target.image = ""
+	}
+	if err := r.connect(ctx); err != nil {
+		return "", err
+	}
+	if image == "" {
+		chart, err := r.chart(ctx)
+		if err != nil {
+			return "", err
+		}
+		digest = chart.Digest
+	}
+	r.digest = digest
+	a := &attester{releaser: r}
+	if err := a.open(ctx); err != nil {
+		return "", err
+	}
+	args := []string{"--key-service", keyService}
+	switch {
+	case key != nil:
+		a.box, args = a.box.WithMountedFile("/key.pub", key), []string{"--key", "/key.pub"}
+	case identity != "":
+		args = []string{"--identity", identity}
+	case !r.embeddedRegistry():
+		return "", errors.New("say whose signature it has to be: --key or --identity")
+	}
+	verified, err := a.verified(ctx, revision, args...)
+	if err != nil {
+		return "", err
+	}
+	return verified.summary(), nil
+}
+
+// Hand on the public key that verifies what is signed by the embedded key.
+//
+// +cache="never"
+func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
+	service, err := m.key().Start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded key: %w", err)
+	}
+	return m.toolbox().
+		WithServiceBinding("key", service).
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
+		WithExec([]string{"curl", "--silent", "--show-error", "--fail", "--output", "/key.pub", keyService + "/key.pub"}).
+		File("/key.pub").
+		Sync(ctx)
+}
+
+// attester signs what a releaser has published, and verifies it.
+type attester struct {
+	*releaser
+	box *dagger.Container
+	// made is what `attest image` said.
+	made attested
+}
+
+// attested is what `attest image` says.
+type attested struct {
+	Signed    bool
+	SignedBy  string
+	PublicKey string
+}
+
+// verified is what `attest verify-release` says.
+type verified struct {
+	Image, SignedBy string
+	Packages        int
+	Origin          struct{ Repository, Revision, Builder string }
+}
+
+func (v verified) summary() string {
+	return fmt.Sprintf(`## Verified %[1]s
+
+|  |  |
+| --- | --- |
+| Signed by | %[2]s |
+| Source | %[3]s at %[4]s |
+| Builder | %[5]s |
+| SBOM | %[6]d packages |
+`, v.Image, v.SignedBy, v.Origin.Repository, v.Origin.Revision, v.Origin.Builder, v.Packages)
+}
+
+// attestProgram is the program of ci/attest, a Go module of its own.
+func (m *BackstageGitops) attestProgram() *dagger.File {
+	return goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
+		Include: []string{"go.mod", "go.sum", "ci/attest", "ci/git", "ci/image", "ci/imageref"},
+		Exclude: []string{"**/*_test.go", "**/*.md"},
+	})).
+		WithWorkdir("ci/attest").
+		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/program", "./cmd/attest"}).
+		File("/program")
+}
+
+// key serves the embedded signing key. It keeps the key from one run to the next.
+func (m *BackstageGitops) key() *dagger.Service {
+	return dag.Container().
+		From(goImage).
+		WithFile("/usr/local/bin/gitops", m.gitops()).
+		With(m.storage("/srv/key", "key")).
+		WithExposedPort(8200).
+		AsService(dagger.ContainerAsServiceOpts{Args: []string{"gitops", "serve-key", "--dir", "/srv/key", "--listen", ":8200"}})
+}
+
+// open prepares the container in which the program runs.
+func (a *attester) open(ctx context.Context) error {
+	// It needs nothing of the Git remote.
+	a.box = a.releaser.box.WithoutSecretVariable("GITOPS_TOKEN").WithFile("/usr/local/bin/attest", a.m.attestProgram())
+	if !a.embeddedRegistry() {
+		return nil
+	}
+	service, err := a.m.key().Start(ctx)
+	if err != nil {
+		return fmt.Errorf("start the embedded key: %w", err)
+	}
+	a.box = a.box.WithServiceBinding("key", service)
+	return nil
+}
+
+// signer is how the program signs: with the given key, as the job of GitHub Actions,
+// or with the embedded key; nothing where nothing signs.
+func (a *attester) signer() (box *dagger.Container, args []string) {
+	box = a.box
+	switch {
+	case a.m.SigningKey != nil:
+		box = box.WithSecretVariable("GITOPS_SIGNING_KEY", a.m.SigningKey)
+		if a.m.SigningPassword != nil {
+			box = box.WithSecretVariable("GITOPS_SIGNING_PASSWORD", a.m.SigningPassword)
+		}
+		if a.m.TransparencyLog {
+			args = []string{"--transparency-log"}
+		}
+	case a.m.OidcURL != nil && a.m.OidcToken != nil:
+		box = box.WithSecretVariable("ACTIONS_ID_TOKEN_REQUEST_URL", a.m.OidcURL).WithSecretVariable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", a.m.OidcToken)
+		args = []string{"--keyless"}
+	case a.embeddedRegistry():
+		args = []string{"--key-service", keyService}
+	}
+	return box, args
+}
+
+// origin is where the image has to come from.
+func (a *attester) origin(revision string) []string {
+	args := []string{"--repository", a.m.URL, "--builder", a.m.Builder}
+	if revision != "" {
+		args = append(args, "--revision", revision)
+	}
+	return args
+}
+
+// image is the published image, as the program reaches it.
+func (a *attester) image() []string {
+	return append([]string{a.reachable(a.name() + "@" + a.digest), "--name", a.name()}, a.access()...)
+}
+
+// attest lists what the image is made of, and signs it.
+func (a *attester) attest(ctx context.Context) error {
+	if a.built == nil {
+		return nil // seen by released
+	}
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	box, args := a.signer()
+	for _, path := range a.source.Inputs {
+		args = append(args, "--input", path)
+	}
+	for _, base := range []string{nodeImage, slimImage} {
+		pinned, err := dag.Container().From(base).ImageRef(ctx)
+		if err != nil {
+			return fmt.Errorf("read the digest of %s: %w", base, err)
+		}
+		args = append(args, "--base", pinned)
+	}
+	var said json.RawMessage
+	err := runProgram(ctx, box, "attest", &said, append(append([]string{"image"}, append(a.image(), a.origin(a.source.InputsRevision)...)...), args...)...)
+	if err == nil {
+		err = json.Unmarshal(said, &a.made)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, a.name(), a.digest)
+	}
+	a.facts["attestation"] = said
+	return nil
+}
+
+// verify refuses an image that is not what was signed, before anything names it.
+func (a *attester) verify(ctx context.Context) error {
+	if a.built == nil || !a.made.Signed {
+		return nil
+	}
+	args := []string{"--identity", a.made.SignedBy}
+	if a.made.PublicKey != "" {
+		a.box, args = a.box.WithNewFile("/key.pub", a.made.PublicKey), []string{"--key", "/key.pub"}
+	}
+	if a.m.TransparencyLog && a.made.PublicKey != "" {
+		args = append(args, "--transparency-log")
+	}
+	if _, err := a.verified(ctx, a.source.InputsRevision, args...); err != nil {
+		return fmt.Errorf("%w: nothing was committed", err)
+	}
+	return nil
+}
+
+func (a *attester) verified(ctx context.Context, revision string, args ...string) (v verified, err error) {
+	err = runProgram(ctx, a.box, "attest", &v, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
+	return v, err
+}
+
+// embeddedName says whether an image is one of the embedded registry.
+func (r *releaser) embeddedName(name string) bool {
+	return name == "" || strings.HasPrefix(name, registryHost+"/")
+}

@@ -90,11 +90,15 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	case !r.embeddedRegistry():
 		return "", errors.New("say whose signature it has to be: --key or --identity")
 	}
-	verified, err := a.verified(ctx, revision, args...)
+	said, err := a.look(ctx, revision, args...)
 	if err != nil {
 		return "", err
 	}
-	return verified.summary(), nil
+	var v verified
+	if err := json.Unmarshal(said, &v); err != nil {
+		return "", fmt.Errorf("attest verify-release: %w", err)
+	}
+	return v.summary(), nil
 }
 
 // Hand on the public key that verifies what is signed by the embedded key.
@@ -262,15 +266,18 @@ func (a *attester) verify(ctx context.Context) error {
 	if a.m.TransparencyLog && a.made.PublicKey != "" {
 		args = append(args, "--transparency-log")
 	}
-	if _, err := a.verified(ctx, a.source.InputsRevision, args...); err != nil {
+	said, err := a.look(ctx, a.source.InputsRevision, args...)
+	if err != nil {
 		return fmt.Errorf("%w: nothing was committed", err)
 	}
+	a.facts["verification"] = said
 	return nil
 }
 
-func (a *attester) verified(ctx context.Context, revision string, args ...string) (v verified, err error) {
-	err = runProgram(ctx, a.box, "attest", &v, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
-	return v, err
+// look runs the program's verification.
+func (a *attester) look(ctx context.Context, revision string, args ...string) (said json.RawMessage, err error) {
+	err = runProgram(ctx, a.box, "attest", &said, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
+	return said, err
 }
 
 // embeddedName says whether an image is one of the embedded registry.

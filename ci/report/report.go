@@ -48,6 +48,9 @@ type Facts struct {
 	Image *Image `json:"image"`
 	// Commit is the output of gitops push, gitops github push or gitops commit.
 	Commit *commit.Pushed `json:"commit"`
+	// Attestation is the output of attest image, Verification that of attest verify-release.
+	Attestation  *Attestation  `json:"attestation"`
+	Verification *Verification `json:"verification"`
 	// Proof is the proof.json of gitops prove.
 	Proof *Proof `json:"proof"`
 	// Outcome is derived where it is empty.
@@ -60,15 +63,17 @@ type Facts struct {
 
 // Document is the report.
 type Document struct {
-	SchemaVersion int      `json:"schemaVersion"`
-	Outcome       Outcome  `json:"outcome"`
-	Reason        string   `json:"reason,omitempty"`
-	Source        *Source  `json:"source"`
-	Image         *Image   `json:"image"`
-	Chart         *Chart   `json:"chart"`
-	Commit        *Commit  `json:"commit"`
-	Proof         *Proof   `json:"proof,omitempty"`
-	Timings       []Timing `json:"timings"`
+	SchemaVersion int           `json:"schemaVersion"`
+	Outcome       Outcome       `json:"outcome"`
+	Reason        string        `json:"reason,omitempty"`
+	Source        *Source       `json:"source"`
+	Image         *Image        `json:"image"`
+	Attestation   *Attestation  `json:"attestation,omitempty"`
+	Verification  *Verification `json:"verification,omitempty"`
+	Chart         *Chart        `json:"chart"`
+	Commit        *Commit       `json:"commit"`
+	Proof         *Proof        `json:"proof,omitempty"`
+	Timings       []Timing      `json:"timings"`
 }
 
 // Source is what was released.
@@ -140,7 +145,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Proof: f.Proof, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Proof: f.Proof, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -196,6 +201,7 @@ func (d Document) check() error {
 		if d.Proof != nil && (!d.Proof.Proven || d.Proof.Digest != d.Image.Digest) {
 			return fmt.Errorf("%w: the proof is not of the image that was released", ErrFacts)
 		}
+		return d.checkAttestation()
 	case NothingToRelease:
 		if d.Source == nil || d.Commit == nil {
 			return fmt.Errorf("%w: nothing to release wants source and commit", ErrFacts)
@@ -356,6 +362,9 @@ func (d Document) facts() *table {
 		if i.CompressedBytes > 0 {
 			t.row("Size", fmt.Sprintf("%s compressed, %s on disk", size(i.CompressedBytes), size(i.DiskBytes)))
 		}
+	}
+	if d.Attestation != nil {
+		d.Attestation.rows(t, d.Verification)
 	}
 	if c := d.Commit; c != nil && c.SHA != "" {
 		label := "Commit"

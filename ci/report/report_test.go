@@ -92,19 +92,23 @@ func TestMerged(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	image := &report.Image{Name: "r", Tag: "t", Digest: "sha256:1"}
+	committed := &commit.Pushed{Commit: commit.Commit{SHA: "c"}}
 	cases := map[string]struct {
 		facts report.Facts
 		want  string
 	}{
-		"no facts":                       {report.Facts{}, "a failure wants a reason"},
-		"published without a reason":     {report.Facts{Image: image}, "published-not-committed wants a reason"},
-		"released, another image proven": {report.Facts{Source: &source.Facts{}, Image: image, Commit: &commit.Pushed{Commit: commit.Commit{SHA: "c"}}, Proof: &report.Proof{Proven: true, Digest: "sha256:other"}}, "the proof is not of the image that was released"},
-		"released, not proven":           {report.Facts{Source: &source.Facts{}, Image: image, Commit: &commit.Pushed{Commit: commit.Commit{SHA: "c"}}, Proof: &report.Proof{Digest: image.Digest}}, "the proof is not of the image that was released"},
-		"released without a commit":      {report.Facts{Image: image, Outcome: report.Released}, "a release wants source, image and commit"},
-		"published without a digest":     {report.Facts{Image: &report.Image{Name: "r"}, Outcome: report.PublishedNotCommitted, Reason: "x"}, "wants the image"},
-		"nothing, but no commit":         {report.Facts{Outcome: report.NothingToRelease}, "wants source and commit"},
-		"an outcome that is none":        {report.Facts{Outcome: "great"}, `there is no outcome "great"`},
-		"a failure, the reason blank":    {report.Facts{Outcome: report.Failed, Reason: " \n"}, "a failure wants a reason"},
+		"no facts":                         {report.Facts{}, "a failure wants a reason"},
+		"published without a reason":       {report.Facts{Image: image}, "published-not-committed wants a reason"},
+		"released, another image proven":   {report.Facts{Source: &source.Facts{}, Image: image, Commit: &commit.Pushed{Commit: commit.Commit{SHA: "c"}}, Proof: &report.Proof{Proven: true, Digest: "sha256:other"}}, "the proof is not of the image that was released"},
+		"released, not proven":             {report.Facts{Source: &source.Facts{}, Image: image, Commit: &commit.Pushed{Commit: commit.Commit{SHA: "c"}}, Proof: &report.Proof{Digest: image.Digest}}, "the proof is not of the image that was released"},
+		"released, another image attested": {report.Facts{Source: &source.Facts{}, Image: image, Commit: committed, Attestation: &report.Attestation{Image: "r@sha256:other"}}, "the attestation is not of the image"},
+		"released, signed, not verified":   {report.Facts{Source: &source.Facts{}, Image: image, Commit: committed, Attestation: &report.Attestation{Image: "r@sha256:1", Signed: true}}, "a signed image wants its verification"},
+		"released, another image verified": {report.Facts{Source: &source.Facts{}, Image: image, Commit: committed, Attestation: &report.Attestation{Image: "r@sha256:1", Signed: true}, Verification: &report.Verification{Image: "r@sha256:2"}}, "the verification is not of the image"},
+		"released without a commit":        {report.Facts{Image: image, Outcome: report.Released}, "a release wants source, image and commit"},
+		"published without a digest":       {report.Facts{Image: &report.Image{Name: "r"}, Outcome: report.PublishedNotCommitted, Reason: "x"}, "wants the image"},
+		"nothing, but no commit":           {report.Facts{Outcome: report.NothingToRelease}, "wants source and commit"},
+		"an outcome that is none":          {report.Facts{Outcome: "great"}, `there is no outcome "great"`},
+		"a failure, the reason blank":      {report.Facts{Outcome: report.Failed, Reason: " \n"}, "a failure wants a reason"},
 	}
 	for name, c := range cases {
 		if _, err := report.New(c.facts); !errors.Is(err, report.ErrFacts) || !strings.Contains(err.Error(), c.want) {

@@ -1,0 +1,119 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Attestation is what is said of the image in its registry.
+type Attestation struct {
+	// Image is the image by its digest.
+	Image string `json:"image"`
+	// Signed says whether anything signs it; SignedBy is the key or the identity.
+	Signed   bool   `json:"signed"`
+	SignedBy string `json:"signedBy,omitempty"`
+	// TransparencyLog says whether the signatures are in the public log.
+	TransparencyLog bool `json:"transparencyLog"`
+	// Packages counts the SBOM's packages by kind, Total all of them.
+	Packages map[string]int `json:"packages"`
+	Total    int            `json:"total"`
+	// Attached are the documents beside the image.
+	Attached []Attached `json:"attached"`
+	// Scan is what is known of their vulnerabilities.
+	Scan *Scan `json:"scan,omitempty"`
+}
+
+// Attached is a document beside an image, by its digest there.
+type Attached struct {
+	PredicateType string `json:"predicateType"`
+	Digest        string `json:"digest"`
+}
+
+// Scan is what a vulnerability database says of an SBOM.
+type Scan struct {
+	Scanned bool `json:"scanned"`
+	// Reason is why it was not scanned.
+	Reason string `json:"reason,omitempty"`
+	// Built is the time of the database.
+	Built time.Time `json:"built,omitzero"`
+	// Threshold is the severity from which on a release is refused, empty for none.
+	Threshold string `json:"threshold,omitempty"`
+	// Found counts vulnerabilities by severity, without those that are ignored.
+	Found   map[string]int `json:"found,omitempty"`
+	Ignored int            `json:"ignored,omitempty"`
+}
+
+// Verification is what was found beside the image before anything named it.
+type Verification struct {
+	Image    string `json:"image"`
+	SignedBy string `json:"signedBy"`
+	Origin   struct {
+		Repository string `json:"repository"`
+		Revision   string `json:"revision"`
+		Builder    string `json:"builder"`
+	} `json:"origin"`
+}
+
+// checkAttestation refuses a release whose signature was not looked at, or is that of another image.
+func (d Document) checkAttestation() error {
+	if d.Attestation == nil {
+		return nil
+	}
+	_, digest, _ := strings.Cut(d.Attestation.Image, "@")
+	switch {
+	case d.Image == nil || digest != d.Image.Digest:
+		return fmt.Errorf("%w: the attestation is not of the image that was released", ErrFacts)
+	case d.Attestation.Signed && d.Verification == nil:
+		return fmt.Errorf("%w: a signed image wants its verification", ErrFacts)
+	case d.Verification != nil && d.Verification.Image != d.Attestation.Image:
+		return fmt.Errorf("%w: the verification is not of the image that was released", ErrFacts)
+	}
+	return nil
+}
+
+func (a *Attestation) rows(t *table, v *Verification) {
+	t.row("SBOM", fmt.Sprintf("%d packages: %s; SPDX and CycloneDX", a.Total, counts(a.Packages)))
+	switch {
+	case !a.Signed:
+		t.row("Signature", "**not signed**: no signing key was given")
+	case a.TransparencyLog:
+		t.row("Signature", code(a.SignedBy)+", in the public transparency log")
+	default:
+		t.row("Signature", code(a.SignedBy)+", not in a transparency log")
+	}
+	switch {
+	case v != nil:
+		t.row("Provenance", code(v.Origin.Revision)+" of "+text(v.Origin.Repository)+", built by "+text(v.Origin.Builder))
+		t.row("Verified", "signature, provenance and SBOM, before the commit")
+	case !a.Signed:
+		t.row("Provenance", "none: not signed")
+	}
+	switch s := a.Scan; {
+	case s == nil || !s.Scanned:
+		reason := "no vulnerability database was given"
+		if s != nil && s.Reason != "" {
+			reason = s.Reason
+		}
+		t.row("Vulnerabilities", "**not scanned**: "+text(reason))
+	default:
+		found := cmp.Or(counts(s.Found), "none")
+		if s.Ignored > 0 {
+			found += fmt.Sprintf(", and %d ignored with a reason", s.Ignored)
+		}
+		t.row("Vulnerabilities", found+"; database of "+s.Built.UTC().Format(time.DateOnly))
+	}
+}
+
+// counts are numbers by name, the largest first.
+func counts(of map[string]int) string {
+	names := slices.SortedFunc(maps.Keys(of), func(a, b string) int { return cmp.Or(of[b]-of[a], strings.Compare(a, b)) })
+	parts := make([]string, len(names))
+	for n, name := range names {
+		parts[n] = fmt.Sprintf("%d %s", of[name], text(name))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -126,12 +126,30 @@ func (p *platform) close() error {
 
 // shape has the portal run the chart as it was released, with other values, and waits until it does.
 func (s *Session) shape(ctx context.Context, subject string, values map[string]any) error {
+	before, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
 	revision, err := s.shaped(ctx, subject, values)
 	if err != nil {
 		return err
 	}
-	_, err = s.wait(ctx, revision)
-	return err
+	if _, err := s.wait(ctx, revision); err != nil {
+		return err
+	}
+	// One that drains still answers, and knows nothing of the others' sessions.
+	after, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range before {
+		if !slices.ContainsFunc(after, func(a corev1.Pod) bool { return a.UID == p.UID }) {
+			if err := s.gone(ctx, p.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // shaped is the commit of shape.

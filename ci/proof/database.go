@@ -223,11 +223,14 @@ func (s *Session) backup(ctx context.Context) (string, error) {
 	job.SetKind("Job")
 	job.SetNamespace(namespace)
 	job.SetName(name)
-	if err := s.applied(ctx, job); err != nil {
+	if _, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{job}, manifests.Options{}); err != nil {
 		return "", err
 	}
-	said, err := s.jobLog(ctx, name)
-	if err != nil {
+	var said string
+	if err := until(ctx, 5*time.Minute, func(ctx context.Context) (err error) {
+		said, err = s.jobLog(ctx, name)
+		return err
+	}); err != nil {
 		return "", err
 	}
 	if s.platform.dump = dumped.FindString(said); s.platform.dump == "" {
@@ -355,17 +358,6 @@ func (s *Session) get(ctx context.Context, apiVersion, kind, name string) (*unst
 		return nil, err
 	}
 	return r.Get(ctx, name, metav1.GetOptions{})
-}
-
-// applied applies an object and waits until it is rolled out, or has ended.
-func (s *Session) applied(ctx context.Context, obj *unstructured.Unstructured) error {
-	objects, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{obj}, manifests.Options{Namespace: namespace})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	return manifests.Wait(ctx, s.Client, objects)
 }
 
 // jobLog is what the pod of a Job said that succeeded.

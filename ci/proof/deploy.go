@@ -19,10 +19,10 @@ var (
 // the ingress on 8080, where these lead to the nodes' ports 30800, 30401 and 30080.
 func (s *Session) Deploy(ctx context.Context) error {
 	for _, step := range []step{
-		{"the repository is served inside the cluster", s.serveGit},
-		{"the ingress controller runs", s.startIngress},
-		{"Argo CD runs the revision, by digest", func(ctx context.Context) (string, error) { return s.syncWith(ctx, localValues) }},
-		{"the API answers on a NodePort", func(ctx context.Context) (string, error) {
+		{name: "the repository is served inside the cluster", run: s.serveGit},
+		{name: "the ingress controller runs", run: s.startIngress},
+		{name: "Argo CD runs the revision, by digest", run: func(ctx context.Context) (string, error) { return s.syncWith(ctx, localValues) }},
+		{name: "the API answers on a NodePort", run: func(ctx context.Context) (string, error) {
 			_, err := s.apply(ctx, localAPI)
 			return "", err
 		}},

@@ -82,7 +82,7 @@ func (p *Proof) view(dir string) (view, error) {
 	var at float64
 	total := max(p.Seconds, 0.01)
 	for _, s := range p.Steps {
-		if s.Error != "" {
+		if s.Error != "" && v.Failed == nil {
 			v.Failed = &s
 		}
 		v.Bars = append(v.Bars, bar{Step: s, Left: 100 * at / total, Width: max(100*s.Seconds/total, 0.3)})

@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,8 @@ type Proof struct {
 
 type step struct {
 	name string
+	// scenario is the part of the platform that it shows. The other parts are shown also where it cannot be.
+	scenario string
 	// run returns what was seen.
 	run func(context.Context) (string, error)
 }
@@ -117,44 +120,48 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 		return nil, err
 	}
 	steps := []step{
-		{"the repository is served inside the cluster", s.serveGit},
-		{"the ingress controller runs", s.startIngress},
-		{"Argo CD runs the revision, by digest", s.syncRelease},
-		{"all probes are green", s.probes},
-		{"both ports answer through the Service", s.service},
-		{"app and API answer through the Ingress", s.ingress},
-		{"the app answers on a NodePort", s.nodePort},
-		{"a browser shows the portal", s.browse},
-		{"the pod has the least privileges", s.leastPrivileges},
+		{name: "the repository is served inside the cluster", run: s.serveGit},
+		{name: "the ingress controller runs", run: s.startIngress},
+		{name: "Argo CD runs the revision, by digest", run: s.syncRelease},
+		{name: "all probes are green", run: s.probes},
+		{name: "both ports answer through the Service", run: s.service},
+		{name: "app and API answer through the Ingress", run: s.ingress},
+		{name: "the app answers on a NodePort", run: s.nodePort},
+		{name: "a browser shows the portal", run: s.browse},
+		{name: "the pod has the least privileges", run: s.leastPrivileges},
 	}
 	changes := []step{
-		{"configuration reloads without a restart", s.reload},
-		{"the next commit rolls out without a failed request", s.rollout},
-		{"what is gone from Git is pruned", s.prune},
-		{"drift is healed", s.drift},
+		{name: "configuration reloads without a restart", run: s.reload},
+		{name: "the next commit rolls out without a failed request", run: s.rollout},
+		{name: "what is gone from Git is pruned", run: s.prune},
+		{name: "drift is healed", run: s.drift},
 	}
 	if s.Changes {
 		steps = append(steps, changes...)
 	}
 	if s.Cluster != "" {
-		steps = append(steps, step{"nothing outside the session was asked for", s.hermetic})
+		steps = append(steps, step{name: "nothing outside the session was asked for", run: s.hermetic})
 	}
 	for _, f := range wrong {
-		steps = append(steps, step{f.shows, func(ctx context.Context) (string, error) { return f.run(s, ctx) }})
+		steps = append(steps, step{name: f.shows, run: func(ctx context.Context) (string, error) { return f.run(s, ctx) }})
 	}
 	for _, sc := range optional {
 		for _, shows := range sc.steps {
-			steps = append(steps, step{shows.name, func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
+			steps = append(steps, step{shows.name, sc.Name, func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
 		}
 	}
 	// A node that restarts has counted nothing.
 	if s.Cluster != "" && len(optional) > 0 && len(wrong) == 0 {
-		steps = append(steps, step{"the platform asked for nothing outside the session", s.hermetic})
+		steps = append(steps, step{name: "the platform asked for nothing outside the session", run: s.hermetic})
 	}
 	proof := &Proof{Release: s.Release}
 	began := time.Now()
 	var failure error
+	failed := map[string]bool{}
 	for _, step := range steps {
+		if failed[step.scenario] {
+			continue
+		}
 		start := time.Now()
 		shown, err := step.run(ctx)
 		done := Step{Name: step.name, Seconds: seconds(time.Since(start)), Shown: shown}
@@ -165,16 +172,19 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 			proof.NotProvenHere = append(proof.NotProvenHere, step.name)
 			slog.Warn("not proven here: "+step.name, "seconds", done.Seconds, "why", lack)
 		case err != nil:
-			failure = fmt.Errorf("%s: %w", step.name, err)
+			failure = cmp.Or(failure, fmt.Errorf("%s: %w", step.name, err))
+			failed[step.scenario] = true
 			done.Error = err.Error()
 		}
 		proof.Steps = append(proof.Steps, done)
-		if failure != nil {
+		switch {
+		case done.Error != "":
 			slog.Error("not shown: "+step.name, "seconds", done.Seconds, "error", err)
-			break
-		}
-		if lack == nil {
+		case lack == nil:
 			slog.Info(step.name, "seconds", done.Seconds, "shown", shown)
+		}
+		if failed[""] {
+			break
 		}
 	}
 	proof.Seconds = seconds(time.Since(began))

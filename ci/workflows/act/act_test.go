@@ -23,7 +23,7 @@ import (
 const repository = "backstage-gitops/backstage-gitops"
 
 // A push to main is released: image, proof, and a commit that GitHub makes. A release of that commit finds nothing to
-// do, which is the last of three things that keep workflows from going round.
+// do, which is the last of three things that keep workflows from going round. Then the image is promoted.
 func TestRelease(t *testing.T) {
 	g := newGitHub(t)
 	head := g.git("rev-parse", "main")
@@ -59,6 +59,21 @@ func TestRelease(t *testing.T) {
 	}
 	if again := g.git("rev-parse", "main"); again != tip {
 		t.Errorf("main went on to %s", again)
+	}
+
+	// What was released goes on to the next environment.
+	log = g.run("promote.yml", "workflow_dispatch", map[string]any{"inputs": map[string]any{
+		"from": "dev", "to": "staging", "commit-by": "pull-request", "allow-downgrade": false,
+	}})
+	if !strings.Contains(log.summary(), "## Promoted") || !strings.Contains(log.summary(), "/pull/1") {
+		t.Errorf("the summary of the promotion is\n%s", log.summary())
+	}
+	const promoted = "charts/gitops/environments/staging.yaml"
+	if got := g.git("diff", "--name-only", "main", "promote/staging"); got != promoted {
+		t.Errorf("the pull request changes %s", got)
+	}
+	if digest != nil && !strings.Contains(g.git("show", "promote/staging:"+promoted), digest[1]) {
+		t.Errorf("the pull request does not name %s", digest[1])
 	}
 }
 

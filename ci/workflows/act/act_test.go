@@ -216,7 +216,9 @@ func (g *hub) run(workflow, event string, payload map[string]any, args ...string
 		"--env", "GITHUB_SERVER_URL=" + g.url, "--env", "GITHUB_API_URL=" + g.url + "/api/v3", "--env", "GITHUB_REPOSITORY=" + repository,
 	}, args...)...)
 	cmd.Dir = g.work
-	cmd.Env = append(os.Environ(), "GITHUB_TOKEN="+g.token, "DOCKERHUB_TOKEN=canary-password")
+	// act gives steps a terminal, which GitHub's runner does not. The Dagger CLI has git look for the pull request's
+	// head, and git would wait there for somebody to say who they are.
+	cmd.Env = append(os.Environ(), "TERM=dumb", "GIT_TERMINAL_PROMPT=0", "GITHUB_TOKEN="+g.token, "DOCKERHUB_TOKEN=canary-password")
 	cmd.Stderr = g.Output()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/provenance"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/sbom"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/scan"
 	"github.com/backstage-gitops/backstage-gitops/ci/image"
 )
 
@@ -34,6 +36,8 @@ type attested struct {
 	Packages map[string]int    `json:"packages"`
 	Total    int               `json:"total"`
 	Attached []attest.Attached `json:"attached"`
+	// Scan is what a vulnerability database says of them.
+	Scan *scan.Result `json:"scan"`
 }
 
 func newImage() *cobra.Command {
@@ -41,6 +45,7 @@ func newImage() *cobra.Command {
 		at     location
 		by     signing
 		origin provenance.Facts
+		look   scanning
 		out    string
 	)
 	cmd := &cobra.Command{
@@ -52,6 +57,9 @@ that and the image itself, and attach it all to the image in its registry. What 
 What signs: the key in ` + keyVariable + `, encrypted as cosign does with ` + keyPasswordVariable + `; or --key-service; or
 the workflow of the GitHub Actions job that runs, with --keyless. Without any of them only the SBOMs are attached,
 unsigned, and the result says so.
+
+With --vulnerability-database the SBOM is looked up in it before anything is attached. Where it cannot be had the
+result says that nothing was scanned, or with --require-scan it is an error.
 
 With --username the registry's password is read from ` + passwordVariable + `; otherwise the docker CLI's own
 sign-in is used.`,
@@ -66,7 +74,7 @@ sign-in is used.`,
 			if err != nil {
 				return err
 			}
-			result, err := attestImage(cmd.Context(), i, s, origin, out)
+			result, err := attestImage(cmd.Context(), i, s, origin, look, out)
 			if err != nil {
 				return err
 			}
@@ -76,13 +84,19 @@ sign-in is used.`,
 	at.flags(cmd)
 	by.flags(cmd)
 	originFlags(cmd, &origin)
+	look.flags(cmd)
 	cmd.Flags().StringArrayVar(&origin.Inputs, "input", nil, "a path of the repository that the image is built from, repeatable")
 	cmd.Flags().StringArrayVar(&origin.Images, "base", nil, "an image that it is built from, by digest, repeatable")
 	cmd.Flags().StringVar(&out, "out", "", "write sbom.spdx.json and sbom.cyclonedx.json into this folder as well")
 	return cmd
 }
 
-func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin provenance.Facts, out string) (*attested, error) {
+func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin provenance.Facts, look scanning, out string) (*attested, error) {
+	// Before minutes of work: what is wrong with the list is wrong with any image.
+	ignore, err := look.ignores()
+	if err != nil {
+		return nil, err
+	}
 	documents, err := sbom.Make(ctx, sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
 	if err != nil {
 		return nil, err
@@ -95,6 +109,9 @@ func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin 
 		}
 	}
 	result := &attested{Image: i.Ref(), Packages: documents.Packages, Total: documents.Total()}
+	if result.Scan, err = look.scan(ctx, documents.SPDX, ignore); err != nil {
+		return nil, fmt.Errorf("%s: %w", i.Ref(), err)
+	}
 	if s == nil {
 		result.Attached, err = i.AttachUnsigned(ctx, i.Statement(attest.SPDX, documents.SPDX), i.Statement(attest.CycloneDX, documents.CycloneDX))
 		return result, err

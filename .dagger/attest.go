@@ -69,14 +69,12 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	if err := r.connect(ctx); err != nil {
 		return "", err
 	}
+	r.digest = digest
 	if image == "" {
-		chart, err := r.chart(ctx)
-		if err != nil {
+		if err := r.named(ctx); err != nil {
 			return "", err
 		}
-		digest = chart.Digest
 	}
-	r.digest = digest
 	a := &attester{releaser: r}
 	if err := a.open(ctx); err != nil {
 		return "", err
@@ -209,6 +207,59 @@ func (a *attester) signer() (box *dagger.Container, args []string) {
 	return box, args
 }
 
+// ignoreFile lists vulnerabilities to ignore, in the checkout's root.
+const ignoreFile = "vulnerabilities.yaml"
+
+// scanning is how the program looks vulnerabilities up.
+func (a *attester) scanning(ctx context.Context, box *dagger.Container) (_ *dagger.Container, args []string, err error) {
+	m := a.m
+	switch {
+	case m.VulnerabilityDatabase != nil && m.VulnerabilityURL != "":
+		return nil, nil, errors.New("there is more than one vulnerability database: give --vulnerability-database or --vulnerability-url")
+	case m.VulnerabilityDatabase != nil:
+		box, args = box.WithMountedDirectory("/vulnerabilities", m.VulnerabilityDatabase), []string{"--vulnerability-database", "/vulnerabilities"}
+	case m.VulnerabilityURL != "":
+		args = []string{"--vulnerability-database", m.VulnerabilityURL}
+	}
+	if m.FailOn != "" {
+		args = append(args, "--fail-on", m.FailOn)
+	}
+	if m.RequireScan {
+		args = append(args, "--require-scan")
+	}
+	listed, err := m.Repo.Exists(ctx, ignoreFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for %s: %w", ignoreFile, err)
+	}
+	if listed {
+		args = append(args, "--ignore-vulnerabilities", ignoreFile)
+	}
+	return box, args, nil
+}
+
+// seal ties the release together in one signed document beside its report.
+func (a *attester) seal(ctx context.Context) error {
+	if a.built == nil || !a.made.Signed {
+		return nil
+	}
+	facts, err := json.Marshal(a.facts)
+	if err != nil {
+		return err
+	}
+	box, args := a.signer()
+	sealed := box.
+		WithNewFile("/facts.json", string(facts)).
+		WithExec(append([]string{"attest", "proof", "sign", "/facts.json", "--chart", chartPath, "--out", "/" + sealFile}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	if err := succeeded(ctx, sealed); err != nil {
+		return fmt.Errorf("%w: the commit is there, without its proof", err)
+	}
+	a.sealed, err = sealed.File("/" + sealFile).Sync(ctx)
+	return err
+}
+
+// sealFile is the signed document in a release's report.
+const sealFile = "release.proof.json"
+
 // origin is where the image has to come from.
 func (a *attester) origin(revision string) []string {
 	args := []string{"--repository", a.m.URL, "--builder", a.m.Builder}
@@ -232,6 +283,11 @@ func (a *attester) attest(ctx context.Context) error {
 		return err
 	}
 	box, args := a.signer()
+	box, look, err := a.scanning(ctx, box)
+	if err != nil {
+		return err
+	}
+	args = append(args, look...)
 	for _, path := range a.source.Inputs {
 		args = append(args, "--input", path)
 	}
@@ -243,7 +299,7 @@ func (a *attester) attest(ctx context.Context) error {
 		args = append(args, "--base", pinned)
 	}
 	var said json.RawMessage
-	err := runProgram(ctx, box, "attest", &said, append(append([]string{"image"}, append(a.image(), a.origin(a.source.InputsRevision)...)...), args...)...)
+	err = runProgram(ctx, box, "attest", &said, append(append([]string{"image"}, append(a.image(), a.origin(a.source.InputsRevision)...)...), args...)...)
 	if err == nil {
 		err = json.Unmarshal(said, &a.made)
 	}
@@ -278,6 +334,23 @@ func (a *attester) verify(ctx context.Context) error {
 func (a *attester) look(ctx context.Context, revision string, args ...string) (said json.RawMessage, err error) {
 	err = runProgram(ctx, a.box, "attest", &said, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
 	return said, err
+}
+
+// named finds the image that the chart on the Git remote's branch names.
+func (r *releaser) named(ctx context.Context) error {
+	clone := r.box.WithExec([]string{"git", "clone", "--quiet", "--branch", r.target.branch, r.target.remote, "/named"},
+		dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	if failure, err := failureOf(ctx, clone); err != nil || failure != "" {
+		return errors.Join(fmt.Errorf("no release to verify: %s has no branch %s yet; release first, or say --image", r.target.remote, r.target.branch), err)
+	}
+	var tip struct{ Chart struct{ Digest string } }
+	if err := run(ctx, clone, &tip, "source", "--repo", "/named"); err != nil {
+		return err
+	}
+	if r.digest = tip.Chart.Digest; r.digest == "" {
+		return fmt.Errorf("no release to verify: the chart on %s of %s names no image by its digest; release first, or say --image", r.target.branch, r.target.remote)
+	}
+	return nil
 }
 
 // embeddedName says whether an image is one of the embedded registry.

@@ -41,6 +41,15 @@ type BackstageGitops struct {
 	OidcURL *dagger.Secret
 	// +private
 	OidcToken *dagger.Secret
+	// How vulnerabilities are looked up.
+	// +private
+	VulnerabilityDatabase *dagger.Directory
+	// +private
+	VulnerabilityURL string
+	// +private
+	FailOn string
+	// +private
+	RequireScan bool
 	// Makes the image anew, past the cache; never in what is released.
 	// +private
 	Salt string
@@ -111,11 +120,36 @@ func New(
 	//
 	// +optional
 	oidcToken *dagger.Secret,
+
+	// Folder of a vulnerability database of grype, to look the image's packages up in;
+	// without one, or --vulnerability-url, nothing is scanned, and the report says so.
+	//
+	// +optional
+	vulnerabilityDatabase *dagger.Directory,
+
+	// URL to load that database from: grype's listing,
+	// https://grype.anchore.io/databases, or an archive of a mirror.
+	//
+	// +optional
+	vulnerabilityURL string,
+
+	// Refuse an image with a vulnerability of this severity or a higher one: negligible,
+	// low, medium, high or critical. vulnerabilities.yaml in the checkout's root lists
+	// those to ignore, each with a reason and a date on which that expires.
+	//
+	// +optional
+	failOn string,
+
+	// Refuse an image that could not be scanned.
+	//
+	// +optional
+	requireScan bool,
 ) *BackstageGitops {
 	m := &BackstageGitops{
 		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral,
 		Builder: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
 		OidcURL: oidcURL, OidcToken: oidcToken,
+		VulnerabilityDatabase: vulnerabilityDatabase, VulnerabilityURL: vulnerabilityURL, FailOn: failOn, RequireScan: requireScan,
 	}
 	if source == nil {
 		m.Source = checkout.Directory("backstage")

@@ -25,8 +25,8 @@ type Release struct {
 	// The report as Markdown, fit for a GitHub job summary.
 	Summary string
 
-	// The report as files: report.json, report.md, and the proof's in proof/. Where
-	// the release ended early too.
+	// The report as files: report.json, report.md, the proof's in proof/, and
+	// release.proof.json, which is signed. Where the release ended early too.
 	Report *dagger.Directory
 
 	// +private
@@ -221,6 +221,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Prove the commit", v.verify},
 		step{"Commit and push", v.push},
 		step{"Tag the image", r.tag},
+		step{"Sign the proof", a.seal},
 	)
 	v.end(ctx)
 	if failure != nil && r.source == nil {
@@ -262,7 +263,9 @@ type releaser struct {
 	// candidate is the commit that was verified.
 	candidate string
 	// proof is what was shown of it.
-	proof   *dagger.Directory
+	proof *dagger.Directory
+	// sealed is the signed document of the release.
+	sealed  *dagger.File
 	facts   map[string]any
 	timings []timing
 	// abandon ends the steps for a reason.
@@ -400,22 +403,15 @@ func (r *releaser) preflight(ctx context.Context) error {
 	if err := r.seed(ctx); err != nil {
 		return err
 	}
-	named, err := r.chart(ctx)
-	if err != nil {
-		return err
-	}
-	r.released(ctx, named.Tag, named.Digest)
-	return nil
-}
-
-// chart is what the remote's chart names. It also says whether a push could work.
-func (r *releaser) chart(ctx context.Context) (named struct{ Tag, Digest string }, err error) {
 	var tip struct {
 		Chart struct{ Tag, Digest string } `json:"chart"`
 	}
-	err = run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name())
-	return tip.Chart, err
+	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name()); err != nil {
+		return err
+	}
+	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
+	return nil
 }
 
 // released finds out whether the image that the remote's chart names is that of
@@ -557,6 +553,9 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 		Directory("/report")
 	if r.proof != nil {
 		dir = dir.WithDirectory("proof", r.proof)
+	}
+	if r.sealed != nil {
+		dir = dir.WithFile(sealFile, r.sealed)
 	}
 	written, err := dir.File("report.json").Contents(ctx)
 	if err != nil {

@@ -63,6 +63,8 @@ type Session struct {
 	repository                     *repository
 	token                          string
 	platform                       platform
+	// ran are the pods of the release once it was synced.
+	ran []sync.Pod
 }
 
 // Names of the proof in the cluster.
@@ -93,6 +95,8 @@ type Proof struct {
 	Steps  []Step `json:"steps"`
 	// NotProvenHere are the names of the steps that this cluster cannot show.
 	NotProvenHere []string `json:"notProvenHere,omitempty"`
+	// Running are the pods of the release, as Argo CD's sync found them.
+	Running []sync.Pod `json:"running,omitempty"`
 	// Screenshot is the file of the portal's picture in the folder of the proof.
 	Screenshot string `json:"screenshot,omitempty"`
 	// Status is the Application at the end, with its resource tree.
@@ -189,6 +193,7 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 	}
 	proof.Seconds = seconds(time.Since(began))
 	proof.Proven = failure == nil
+	proof.Running = s.ran
 	if s.pictured() {
 		proof.Screenshot = screenshot
 	}

@@ -112,6 +112,7 @@ func (s *Session) syncWith(ctx context.Context, values []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.ran = result.Pods
 	return fmt.Sprintf("%s, %s, %s at %s; %d pod runs %s", result.Sync, result.Health, result.Phase, s.Revision, len(result.Pods), s.Digest), nil
 }
 

@@ -35,7 +35,10 @@ func run() int {
 		return 0
 	}
 	var usage usageError
+	var ended exitError
 	switch {
+	case errors.As(err, &ended):
+		return ended.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "gitops: %s\n", oneLine(err))
 		return exitUsage
@@ -119,6 +122,8 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 		newDeploy(),
 		newPromote(),
 		newDiff(),
+		newAttest("proof", "Tie a release together in one signed document, and check such a document offline."),
+		newAttest("verify-release", "Refuse an image that is not signed, not listed, or not of the right origin."),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root

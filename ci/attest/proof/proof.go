@@ -1,0 +1,275 @@
+// Package proof ties a release together in one signed document: the commit it was made of, the image by its digest,
+// what is attached to that, the commit that named it, and what Argo CD ran of it. Whoever has the key checks it offline.
+package proof
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/attest"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+)
+
+// PredicateType is the address of what the document means.
+const PredicateType = "https://github.com/backstage-gitops/backstage-gitops/blob/main/ci/attest/README.md#proof-v1"
+
+var (
+	// ErrFacts says that a release's facts make no proof.
+	ErrFacts = errors.New("the facts make no proof")
+	// ErrNotRun says that no cluster ran the release.
+	ErrNotRun = errors.New("nothing ran it: the release was not proven in a cluster")
+	// ErrOtherImage, ErrOtherSource, ErrOtherCommit and ErrOtherPod say which link of the chain does not fit.
+	ErrOtherImage  = errors.New("it is of another image")
+	ErrOtherSource = errors.New("the image was built from another commit")
+	ErrOtherCommit = errors.New("Argo CD ran another commit")
+	ErrOtherPod    = errors.New("a pod ran another image")
+	// ErrMissing says that something was not attached to the image.
+	ErrMissing = errors.New("missing beside the image")
+	// ErrRepository says that the repository tells another story.
+	ErrRepository = errors.New("the repository does not agree")
+	// ErrBroken says that a document is no proof.
+	ErrBroken = errors.New("no proof of a release")
+)
+
+// Chain is what the document says.
+type Chain struct {
+	// Revision is the commit that was released, InputsRevision the last one before it that changed the image.
+	Revision       string `json:"revision"`
+	InputsRevision string `json:"inputsRevision"`
+	// Image is the image by its digest.
+	Image string `json:"image"`
+	// Provenance is where the image's provenance says that it comes from.
+	Provenance Origin `json:"provenance"`
+	// Attached are the documents beside the image, by their digests there.
+	Attached []attest.Attached `json:"attached"`
+	Commit   Commit            `json:"commit"`
+	// ArgoCD is nil where no cluster ran it.
+	ArgoCD *ArgoCD `json:"argocd,omitempty"`
+}
+
+// Origin is a commit of a repository, and what built it.
+type Origin struct {
+	Repository string `json:"repository"`
+	Revision   string `json:"revision"`
+	Builder    string `json:"builder"`
+}
+
+// Commit is the commit that named the image.
+type Commit struct {
+	SHA    string `json:"sha"`
+	Parent string `json:"parent"`
+	// Candidate is the commit that was proven, where GitHub made another one with the same tree.
+	Candidate string `json:"candidate,omitempty"`
+	Remote    string `json:"remote"`
+	Branch    string `json:"branch"`
+	Chart     string `json:"chart"`
+	// Digest is what the chart names in it.
+	Digest string `json:"digest"`
+}
+
+// ArgoCD is what ran.
+type ArgoCD struct {
+	Revision string      `json:"revision"`
+	Running  []Container `json:"running"`
+}
+
+// Container is a container of a pod.
+type Container struct {
+	Pod     string `json:"pod"`
+	Name    string `json:"name"`
+	Image   string `json:"image"`
+	ImageID string `json:"imageID"`
+}
+
+// facts are what the steps of a release have printed; see gitops report.
+type facts struct {
+	Source struct {
+		Revision       string `json:"revision"`
+		InputsRevision string `json:"inputsRevision"`
+	} `json:"source"`
+	Image struct {
+		Name   string `json:"name"`
+		Digest string `json:"digest"`
+	} `json:"image"`
+	Attestation struct {
+		Attached []attest.Attached `json:"attached"`
+	} `json:"attestation"`
+	Verification struct {
+		Origin Origin `json:"origin"`
+	} `json:"verification"`
+	Commit struct {
+		SHA       string `json:"commit"`
+		Parent    string `json:"parent"`
+		Candidate string `json:"candidate"`
+		Remote    string `json:"remote"`
+		Branch    string `json:"branch"`
+		Edits     []struct {
+			Path  string `json:"path"`
+			After string `json:"after"`
+		} `json:"edits"`
+	} `json:"commit"`
+	Proof *struct {
+		Proven   bool   `json:"proven"`
+		Revision string `json:"revision"`
+		// Image is what the chart calls the image; a pod may have containers of others.
+		Image   string `json:"image"`
+		Running []struct {
+			Name       string      `json:"name"`
+			Containers []Container `json:"containers"`
+		} `json:"running"`
+	} `json:"proof"`
+}
+
+// New makes the chain of a release's facts, and refuses facts that do not fit together.
+func New(text []byte, chart string) (*Chain, error) {
+	var f facts
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
+	}
+	c := &Chain{
+		Revision: f.Source.Revision, InputsRevision: f.Source.InputsRevision, Image: f.Image.Name + "@" + f.Image.Digest,
+		Provenance: f.Verification.Origin, Attached: f.Attestation.Attached,
+		Commit: Commit{SHA: f.Commit.SHA, Parent: f.Commit.Parent, Candidate: f.Commit.Candidate, Remote: f.Commit.Remote, Branch: f.Commit.Branch, Chart: chart},
+	}
+	for _, e := range f.Commit.Edits {
+		if e.Path == "image.digest" {
+			c.Commit.Digest = e.After
+		}
+	}
+	if f.Proof != nil && f.Proof.Proven {
+		c.ArgoCD = &ArgoCD{Revision: f.Proof.Revision}
+		for _, pod := range f.Proof.Running {
+			for _, container := range pod.Containers {
+				if !strings.HasPrefix(container.Image, f.Proof.Image) {
+					continue
+				}
+				container.Pod = pod.Name
+				c.ArgoCD.Running = append(c.ArgoCD.Running, container)
+			}
+		}
+	}
+	// Whether a cluster ran it is for who reads the document to want.
+	if err := c.check(true); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
+	}
+	return c, nil
+}
+
+// check refuses a chain with a link that does not fit.
+func (c *Chain) check(unproven bool) error {
+	_, digest, _ := strings.Cut(c.Image, "@")
+	switch {
+	case c.Revision == "" || c.InputsRevision == "" || digest == "" || c.Commit.SHA == "":
+		return fmt.Errorf("%w: it names no source, image or commit", ErrBroken)
+	case c.Commit.Digest != digest:
+		return fmt.Errorf("%w: the commit %s names %s, not %s", ErrOtherImage, c.Commit.SHA, c.Commit.Digest, digest)
+	case c.Provenance.Revision != c.InputsRevision:
+		return fmt.Errorf("%w: its provenance says %s, the release %s", ErrOtherSource, c.Provenance.Revision, c.InputsRevision)
+	}
+	for _, kind := range []string{attest.Signature, attest.Provenance, attest.SPDX, attest.CycloneDX} {
+		if !slices.ContainsFunc(c.Attached, func(a attest.Attached) bool { return a.PredicateType == kind && a.Digest != "" }) {
+			return fmt.Errorf("%w: its %s", ErrMissing, attest.Title(kind))
+		}
+	}
+	if c.ArgoCD == nil {
+		if unproven {
+			return nil
+		}
+		return ErrNotRun
+	}
+	if r := c.ArgoCD.Revision; r != c.Commit.SHA && (c.Commit.Candidate == "" || r != c.Commit.Candidate) {
+		return fmt.Errorf("%w: %s, not %s", ErrOtherCommit, r, c.Commit.SHA)
+	}
+	if len(c.ArgoCD.Running) == 0 {
+		return ErrNotRun
+	}
+	for _, running := range c.ArgoCD.Running {
+		if !strings.HasSuffix(running.ImageID, digest) {
+			return fmt.Errorf("%w: container %s of %s ran %s, not %s", ErrOtherPod, running.Name, running.Pod, running.ImageID, digest)
+		}
+	}
+	return nil
+}
+
+// Sign makes the signed document of a chain, a Sigstore bundle.
+func (c *Chain) Sign(ctx context.Context, s *attest.Signer) ([]byte, error) {
+	predicate, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	name, digest, _ := strings.Cut(c.Image, "@")
+	return s.Sign(ctx, attest.NewStatement(name, strings.TrimPrefix(digest, "sha256:"), PredicateType, predicate))
+}
+
+// Verify reads a document, and refuses one that is not signed as it should be, that was changed since, or that does not
+// fit together. Unproven lets one pass that no cluster ran.
+func Verify(text []byte, v *attest.Verifier, unproven bool) (*Chain, error) {
+	statement, err := v.Verify(text, "")
+	if err != nil {
+		return nil, err
+	}
+	if statement.PredicateType != PredicateType {
+		return nil, fmt.Errorf("%w: it is a %s", ErrBroken, attest.Title(statement.PredicateType))
+	}
+	var c Chain
+	if err := json.Unmarshal(statement.Predicate, &c); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	if err := c.check(unproven); err != nil {
+		return nil, err
+	}
+	_, digest, _ := strings.Cut(c.Image, "@")
+	if len(statement.Subject) != 1 || "sha256:"+statement.Subject[0].Digest["sha256"] != digest {
+		return nil, fmt.Errorf("%w: its subject is not %s", ErrOtherImage, digest)
+	}
+	return &c, nil
+}
+
+// In compares the chain with a clone of the repository: its commits are there, one after the other, and the chart of
+// the last one names the image.
+func (c *Chain) In(ctx context.Context, repo *git.Repo) error {
+	for _, sha := range []string{c.InputsRevision, c.Revision, c.Commit.SHA} {
+		if _, err := repo.Run(ctx, "cat-file", "-e", sha+"^{commit}"); err != nil {
+			return fmt.Errorf("%w: it has no commit %s; fetch first", ErrRepository, sha)
+		}
+	}
+	for _, order := range [][2]string{{c.InputsRevision, c.Revision}, {c.Revision, c.Commit.SHA}} {
+		before, err := repo.IsAncestor(ctx, order[0], order[1])
+		if err != nil {
+			return err
+		}
+		if !before {
+			return fmt.Errorf("%w: %s is not in the history of %s", ErrRepository, order[0], order[1])
+		}
+	}
+	parent, err := repo.Run(ctx, "rev-parse", c.Commit.SHA+"^")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRepository, err)
+	}
+	if parent != c.Commit.Parent {
+		return fmt.Errorf("%w: the parent of %s is %s, not %s", ErrRepository, c.Commit.SHA, parent, c.Commit.Parent)
+	}
+	text, err := repo.Run(ctx, "show", c.Commit.SHA+":"+path.Join(c.Commit.Chart, "values.yaml"))
+	if err != nil {
+		return fmt.Errorf("%w: %s has no chart %s", ErrRepository, c.Commit.SHA, c.Commit.Chart)
+	}
+	var values struct {
+		Image struct {
+			Digest string `yaml:"digest"`
+		} `yaml:"image"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+		return fmt.Errorf("%w: %w", ErrRepository, err)
+	}
+	if values.Image.Digest != c.Commit.Digest {
+		return fmt.Errorf("%w: the chart of %s names %q, not %s", ErrRepository, c.Commit.SHA, values.Image.Digest, c.Commit.Digest)
+	}
+	return nil
+}

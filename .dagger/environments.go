@@ -185,11 +185,16 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	if pullRequest != 0 && (remote == "" || token == nil) {
 		return "", errors.New("--pull-request wants --remote, a repository of GitHub, and --token")
 	}
-	box := m.toolbox().WithDirectory("/checkout", m.Repo).
-		WithExec([]string{"git", "worktree", "add", "--detach", "/before", base}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	if err := succeeded(ctx, box); err != nil {
+	box := m.toolbox().WithDirectory("/checkout", m.Repo)
+	code, err := box.WithExec([]string{"git", "rev-parse", "--verify", "--quiet", "--end-of-options", base + "^{commit}"},
+		dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}).ExitCode(ctx)
+	if err != nil {
 		return "", err
 	}
+	if code != 0 {
+		return "", fmt.Errorf("--base %q is no commit of the checkout: name another, or fetch it", base)
+	}
+	box = box.WithExec([]string{"git", "worktree", "add", "--quiet", "--detach", "/before", base})
 	box = box.WithExec([]string{"gitops", "diff", "--before", "/before", "--after", "."}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if err := succeeded(ctx, box); err != nil {
 		return "", err

@@ -51,7 +51,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	})
 	slimRoot := rootfs("slim-rootfs", s.tools, "extract", []string{
 		"base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "libssl3",
-	})
+	}, statusHook)
 	s.runc = runc(goRoot, toolchain)
 	s.cni = goTool("cni", pinned("cni"),
 		"github.com/containernetworking/plugins/plugins/main/bridge",
@@ -151,6 +151,10 @@ http:
   addr: :5000
 `
 
+// statusHook says in the image which packages its files are of, where distroless'
+// images say it: an SBOM lists them by that.
+const statusHook = `mkdir -p "$1/var/lib/dpkg/status.d" && for deb in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb --field "$deb" > "$1/var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)"; done`
+
 // slimScript makes the bare package files in $1 what the distroless image is: certificates
 // in one file, a non-root user, and nothing that installs or configures.
 const slimScript = `set -eu
@@ -161,7 +165,9 @@ printf 'root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexi
 printf 'root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n' > "$root/etc/group"
 printf 'hosts: files dns\n' > "$root/etc/nsswitch.conf"
 chown 65532:65532 "$root/home/nonroot"; chmod 0700 "$root/home/nonroot"; chmod 1777 "$root/tmp"
-rm -rf "$root/dev" "$root/var/lib/dpkg" "$root/var/lib/apt" "$root/var/cache" "$root/var/log" "$root/etc/apt" "$root/etc/dpkg" "$root/usr/share/ca-certificates" "$root/usr/sbin" "$root/usr/bin" \
+find "$root/var/lib/dpkg" -mindepth 1 -maxdepth 1 ! -name status.d -exec rm -rf {} +
+rm -f "$root/var/lib/dpkg/status.d/debconf" "$root/var/lib/dpkg/status.d/mawk" "$root/var/lib/dpkg/status.d/openssl"
+rm -rf "$root/dev" "$root/var/lib/apt" "$root/var/cache" "$root/var/log" "$root/etc/apt" "$root/etc/dpkg" "$root/usr/share/ca-certificates" "$root/usr/sbin" "$root/usr/bin" \
   "$root/usr/share/bug" "$root/usr/share/lintian" "$root/usr/share/base-files" "$root/usr/share/gcc" "$root/usr/lib/x86_64-linux-gnu/gconv" "$root/usr/share/perl5" "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/fstab"
 mkdir "$root/dev"
 find "$root/usr/share/doc" -type f ! -name copyright -delete`

@@ -46,6 +46,8 @@ func run(m *testing.M) int {
 type module struct {
 	// Checkout and Source are folders of this machine, empty for the default.
 	Checkout, Source string
+	// Key and KeyPassword sign images, empty for the default.
+	Key, KeyPassword string
 	// Ephemeral leaves nothing of the embedded services behind.
 	Ephemeral bool
 }
@@ -54,6 +56,13 @@ type module struct {
 func call[T any](t *testing.T, m module, selection string, variables ...variable) (T, error) {
 	t.Helper()
 	constructor := []string{fmt.Sprintf("ephemeral: %t", m.Ephemeral)}
+	for name, text := range map[string]string{"signingKey": m.Key, "signingPassword": m.KeyPassword} {
+		if text == "" {
+			continue
+		}
+		variables = append(variables, secret(t, name, text))
+		constructor = append(constructor, name+": $"+name)
+	}
 	for name, path := range map[string]string{"checkout": m.Checkout, "source": m.Source} {
 		if path == "" {
 			continue
@@ -103,6 +112,7 @@ type released struct {
 	Outcome, Image, Tag, Commit, Summary string
 	Report                               struct {
 		JSON, Markdown struct{ Contents string }
+		Entries        []string
 	}
 }
 
@@ -111,7 +121,7 @@ type released struct {
 func releasing(arguments string) string {
 	return "released(verify: false " + arguments + `) {
 		outcome image tag commit summary
-		report { JSON: file(path: "report.json") { contents } Markdown: file(path: "report.md") { contents } }
+		report { entries JSON: file(path: "report.json") { contents } Markdown: file(path: "report.md") { contents } }
 	}`
 }
 
@@ -130,7 +140,18 @@ type document struct {
 		Name, Tag, Digest          string
 		CompressedBytes, DiskBytes int64
 	}
-	Commit  struct{ SHA, Parent, Branch string }
+	Commit struct{ SHA, Parent, Branch string }
+	// Attestation and Verification are what is said of the image, and what was seen of that.
+	Attestation struct {
+		Signed   bool
+		Total    int
+		Packages map[string]int
+		Scan     struct{ Scanned bool }
+	}
+	Verification struct {
+		Image  string
+		Origin struct{ Revision string }
+	}
 	Timings []struct {
 		Step   string
 		Failed bool

@@ -1,7 +1,12 @@
 package acceptance
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -74,6 +79,46 @@ func TestRelease(t *testing.T) {
 		use(t, pulled)
 	})
 
+	t.Run("verified", func(t *testing.T) {
+		switch said := report.Attestation; {
+		case !said.Signed || said.Packages["npm"] < 100 || said.Packages["deb"] == 0 || said.Packages["binary"] == 0:
+			t.Errorf("the report says of the image %+v", said)
+		case report.Verification.Image != first.Image || report.Verification.Origin.Revision != report.Source.InputsRevision:
+			t.Errorf("the report says that it has verified %+v", report.Verification)
+		case said.Scan.Scanned || !strings.Contains(first.Summary, "**not scanned**: no vulnerability database was given"):
+			t.Errorf("the report does not say that nothing was scanned:\n%s", first.Summary)
+		}
+		if !slices.Contains(first.Report.Entries, "release.proof.json") {
+			t.Errorf("the report is %q, without the signed proof", first.Report.Entries)
+		}
+		said, err := verify(t, m, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"## Verified " + first.Image, report.Source.InputsRevision, "https://github.com/backstage-gitops/backstage-gitops"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not in\n%s", want, said)
+			}
+		}
+	})
+
+	t.Run("refused", func(t *testing.T) {
+		_, err := verify(t, m, fmt.Sprintf("(revision: %q)", strings.Repeat("f", 40)))
+		refused(t, err, "its provenance is refused: a provenance for another commit")
+		_, err = verify(t, m, fmt.Sprintf("(image: %q, key: $key)", first.Image), variable{"key", "ID!", publicKey(t)})
+		refused(t, err, "its signature is refused: signed by another key")
+		tampered, err := client.Container().
+			From(first.Image, dagger.ContainerFromOpts{RegistryService: embedded(t, m, "registry")}).
+			WithNewFile("/app/more.js", "1").
+			Publish(t.Context(), "localhost:5000/backstage-gitops:tampered", dagger.ContainerPublishOpts{RegistryService: embedded(t, m, "registry")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, digest, _ := strings.Cut(tampered, "@")
+		_, err = verify(t, m, fmt.Sprintf("(image: %q)", strings.TrimSuffix(name, ":tampered")+"@"+digest))
+		refused(t, err, "unsigned: nothing is attached to it")
+	})
+
 	t.Run("again", func(t *testing.T) {
 		answer, err := call[struct{ Release string }](t, m, "release(verify: false)")
 		if err != nil {
@@ -86,6 +131,31 @@ func TestRelease(t *testing.T) {
 			t.Errorf("main of the Git remote went on from %s to %s", first.Commit, tip)
 		}
 	})
+}
+
+// verify verifies an image as people do; arguments are the function's.
+func verify(t *testing.T, m module, arguments string, variables ...variable) (string, error) {
+	t.Helper()
+	answer, err := call[struct{ VerifyRelease string }](t, m, "verifyRelease"+arguments, variables...)
+	return answer.VerifyRelease, err
+}
+
+// publicKey is the public half of a key that signs nothing.
+func publicKey(t *testing.T) dagger.ID {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := client.Directory().WithNewFile("key.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))).File("key.pub").ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dagger.ID(id)
 }
 
 // embedded is one of the module's services.

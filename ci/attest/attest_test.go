@@ -32,11 +32,11 @@ var plain = image.Options{PlainHTTP: true}
 // keys are a key pair as cosign makes it.
 func keys(t *testing.T) *cosign.KeysBytes {
 	t.Helper()
-	made, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte(password), nil })
+	private, public, err := attest.GenerateKey([]byte(password))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made
+	return &cosign.KeysBytes{PrivateBytes: private, PublicBytes: public}
 }
 
 func signer(t *testing.T, made *cosign.KeysBytes) *attest.Signer {

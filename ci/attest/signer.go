@@ -65,6 +65,15 @@ func OpenKey(private, password []byte) (*Signer, error) {
 	})
 }
 
+// GenerateKey makes a private key, encrypted with a password, and its public half, both PEM.
+func GenerateKey(password []byte) (private, public []byte, err error) {
+	made, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return password, nil })
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return made.PrivateBytes, made.PublicBytes, nil
+}
+
 // OpenService is a signer with the key of a service of ci/keyserver.
 func OpenService(ctx context.Context, url string) (*Signer, error) {
 	text, err := fetch(ctx, http.MethodGet, url+"/key.pub", nil)

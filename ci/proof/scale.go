@@ -208,8 +208,10 @@ func (s *Session) spread(ctx context.Context) (string, error) {
 	maps.Copy(values, map[string]any{
 		"replicas":            2,
 		"podDisruptionBudget": map[string]any{"enabled": true},
+		// The control plane is a node as well, which would count as an empty one, and so would pods that are replaced.
 		"topologySpreadConstraints": []any{map[string]any{
 			"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+			"nodeTaintsPolicy": "Honor", "matchLabelKeys": []any{"pod-template-hash"},
 		}},
 	})
 	if err := s.shape(ctx, "test: spread two pods", values); err != nil {

@@ -135,25 +135,27 @@ func (s *Session) promotion(ctx context.Context) (string, error) {
 		}
 		shown = append(shown, fmt.Sprintf("%s to %s in %.1f s", names[i], names[i+1], time.Since(began).Seconds()))
 	}
-	return fmt.Sprintf("%.19s went from %s; from %s to %s at once was refused, and so was an image that does not run in %s",
+	return fmt.Sprintf("%.19s went from %s; from %s to %s at once was refused, and so was what does not run well in %s",
 		s.Digest, strings.Join(shown, ", "), first, last, first), nil
 }
 
-// unhealthy has the first environment name an image that nobody can pull, and sees what Argo CD says of it refused.
+// unhealthy has the first environment crash at its start, and sees what Argo CD says of it refused.
 func (s *Session) unhealthy(ctx context.Context, refused func(environments.Promotion, error) error) error {
 	st := s.platform.stages[0]
-	broken, err := merged(filepath.Join(s.repository.dir, st.Values), map[string]any{"image": map[string]any{"tag": "broken", "digest": missingDigest}})
+	// Not an image that is not there: nodes would ask for it outside the session.
+	broken, err := merged(filepath.Join(s.repository.dir, st.Values), map[string]any{
+		"appConfig": map[string]any{"backend": map[string]any{"database": map[string]any{"client": "no-such-database"}}},
+	})
 	if err != nil {
 		return err
 	}
-	revision, err := s.repository.commit(ctx, "test: name an image that is not there", nil, map[string][]byte{relative(st.Values): broken})
+	revision, err := s.repository.commit(ctx, "test: name a database that Backstage does not know", nil, map[string][]byte{relative(st.Values): broken})
 	if err != nil {
 		return err
 	}
-	st.digest = missingDigest
 	result, err := s.stands(ctx, st, revision, s.Timeout)
 	if !errors.Is(err, sync.ErrFailed) {
-		return fmt.Errorf("%s took an image that is not there for one that runs: %v", st.Name, err)
+		return fmt.Errorf("%s took what crashes for what runs: %v", st.Name, err)
 	}
 	running, err := json.Marshal(result)
 	if err != nil {
@@ -165,9 +167,6 @@ func (s *Session) unhealthy(ctx context.Context, refused func(environments.Promo
 	_, err = s.repository.revert(ctx)
 	return err
 }
-
-// missingDigest is of an image that nobody has.
-var missingDigest = "sha256:" + strings.Repeat("0", 64)
 
 // promote promotes from one environment to the next.
 func (s *Session) promote(ctx context.Context, from int) error {

@@ -67,7 +67,9 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	for i, e := range checkout.Environments {
 		stages[i].Environment = e
 		values := environmentValues()
-		if i > 0 {
+		if i == 0 {
+			maps.Copy(values, map[string]any{"database": map[string]any{"type": "memory"}, "backup": map[string]any{"enabled": false}})
+		} else {
 			values["image"] = map[string]any{"tag": stages[i].tag, "digest": stages[i].digest}
 			maps.Copy(values, postgresValues())
 		}

@@ -124,7 +124,8 @@ func (p *platform) close() error {
 	return p.web.close()
 }
 
-// shape has the portal run the chart as it was released, with other values, and waits until it does.
+// shape has the portal run the chart as it was released, with other values, and waits until it does. Once it has a
+// PostgreSQL it keeps that.
 func (s *Session) shape(ctx context.Context, subject string, values map[string]any) error {
 	before, err := s.running(ctx)
 	if err != nil {
@@ -167,7 +168,13 @@ func (s *Session) shaped(ctx context.Context, subject string, values map[string]
 	if err := s.repository.goBack(ctx, s.platform.released, "charts"); err != nil {
 		return "", err
 	}
-	return s.repository.commit(ctx, subject, values, nil)
+	all := map[string]any{}
+	if s.platform.node != "" {
+		// A database that was given stays: pods that drain while it goes would look for it outside.
+		merge(all, postgresValues())
+	}
+	merge(all, values)
+	return s.repository.commit(ctx, subject, all, nil)
 }
 
 // install applies a component of the platform and waits until it runs.

@@ -99,20 +99,19 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	return v.summary(), nil
 }
 
-// Hand on the public key that verifies what is signed by the embedded key.
+// Hand on the public key that verifies what is signed: that of --signing-key, or
+// else of the embedded key.
 //
 // +cache="never"
 func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
-	service, err := m.key().Start(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start the embedded key: %w", err)
+	r := m.releaser(target{})
+	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
+	a := &attester{releaser: r}
+	if err := a.open(ctx); err != nil {
+		return nil, err
 	}
-	return m.toolbox().
-		WithServiceBinding("key", service).
-		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
-		WithExec([]string{"curl", "--silent", "--show-error", "--fail", "--output", "/key.pub", keyService + "/key.pub"}).
-		File("/key.pub").
-		Sync(ctx)
+	box, args := a.signer()
+	return box.WithExec(append([]string{"attest", "public-key", "--out", "/key.pub"}, args...)).File("/key.pub").Sync(ctx)
 }
 
 // attester signs what a releaser has published, and verifies it.

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v6 "github.com/anchore/grype/grype/db/v6"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+const (
+	revision = "0123456789abcdef0123456789abcdef01234567"
+	canary   = "canary-password"
+)
+
+// attestRun runs the program and returns what it prints.
+func attestRun(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newRoot()
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	err := cmd.ExecuteContext(t.Context())
+	said := out.String()
+	if err != nil {
+		said += err.Error()
+	}
+	for _, secret := range []string{canary, os.Getenv(keyVariable)} {
+		if secret != "" && strings.Contains(said, secret) {
+			t.Errorf("a secret is in %s", strings.ReplaceAll(said, secret, "CANARY"))
+		}
+	}
+	return out.String(), err
+}
+
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := attestRun(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// publish puts an image with one npm package into a registry that has no referrers API, and returns its reference.
+func publish(t *testing.T) string {
+	t.Helper()
+	var text bytes.Buffer
+	w := tar.NewWriter(&text)
+	manifest := `{"name":"express","version":"4.22.1"}`
+	if err := w.WriteHeader(&tar.Header{Name: "app/node_modules/express/package.json", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(manifest))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, manifest); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
+		OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{Labels: map[string]string{"org.opencontainers.image.revision": revision}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, err = mutate.AppendLayers(img, layer); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	repository := strings.TrimPrefix(s.URL, "http://") + "/app"
+	tag, err := name.NewTag(repository + ":1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, img); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repository + "@" + digest.String()
+}
+
+// database is a vulnerability database in which express has a vulnerability of high severity.
+func database(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := v6.NewWriter(v6.Config{DBDirPath: dir, CacheSizeKiB: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider := &v6.Provider{ID: "test", Version: "1", Processor: "test", InputDigest: "sha256:0"}
+	v := &v6.VulnerabilityHandle{Name: "CVE-2026-0001", Status: v6.VulnerabilityActive, ProviderID: provider.ID, Provider: provider, BlobValue: &v6.VulnerabilityBlob{
+		ID: "CVE-2026-0001", Severities: []v6.Severity{{Scheme: v6.SeveritySchemeCHML, Value: "high"}},
+	}}
+	affected := &v6.AffectedPackageHandle{Vulnerability: v, Package: &v6.Package{Ecosystem: "npm", Name: "express"}, BlobValue: &v6.PackageBlob{
+		Ranges: []v6.Range{{Version: v6.Version{Type: "semver", Constraint: "<4.22.2"}}},
+	}}
+	if err := errors.Join(w.AddVulnerabilities(v), w.AddAffectedPackages(affected), w.SetDBMetadata(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestProgram signs and verifies an image as people do, with a key of their own.
+func TestProgram(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if _, err := attestRun(t, "generate-key-pair"); err == nil || !strings.Contains(err.Error(), keyPasswordVariable) {
+		t.Errorf("a key without a password: %v", err)
+	}
+	t.Setenv(keyPasswordVariable, canary)
+	must(t, "generate-key-pair")
+	if _, err := attestRun(t, "generate-key-pair"); !errors.Is(err, os.ErrExist) {
+		t.Errorf("over another key: %v", err)
+	}
+	info, err := os.Stat("cosign.key")
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	private, err := os.ReadFile("cosign.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Without a key: the SBOMs alone, and the result says so.
+	ref := publish(t)
+	origin := []string{"--repository", "https://github.com/acme/portal", "--revision", revision, "--builder", "https://github.com/acme/portal/builder"}
+	image := append([]string{"image", ref, "--name", "example.com/app"}, origin...)
+	var bare attested
+	if err := json.Unmarshal([]byte(must(t, append(image, "--out", dir)...)), &bare); err != nil {
+		t.Fatal(err)
+	}
+	if bare.Signed || bare.Total != 1 || len(bare.Attached) != 2 || bare.Scan.Scanned || bare.Scan.Reason != "no vulnerability database was given" {
+		t.Errorf("%+v, %+v", bare, bare.Scan)
+	}
+	for _, file := range []string{"sbom.spdx.json", "sbom.cyclonedx.json"} {
+		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "pkg:npm/express@4.22.1") {
+			t.Errorf("%s: %s, %v", file, text, err)
+		}
+	}
+	verify := append([]string{"verify-release", ref, "--name", "example.com/app", "--key", "cosign.pub"}, origin...)
+	if _, err := attestRun(t, verify...); err == nil || !strings.Contains(err.Error(), "unsigned") {
+		t.Errorf("got %v", err)
+	}
+
+	t.Setenv(keyVariable, string(private))
+	// Nothing is attached to an image that is refused.
+	vulnerable := append(image, "--vulnerability-database", database(t), "--fail-on", "high")
+	if _, err := attestRun(t, vulnerable...); err == nil || !strings.Contains(err.Error(), "CVE-2026-0001 (high) in express 4.22.1") {
+		t.Errorf("got %v", err)
+	}
+	for what, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"not scanned":         {[]string{"--require-scan"}, "not scanned, and --require-scan wants it: no vulnerability database was given"},
+		"no database":         {[]string{"--require-scan", "--vulnerability-database", t.TempDir()}, "no vulnerability database could be reached"},
+		"no severity":         {[]string{"--fail-on", "bad"}, "it can be negligible, low, medium, high, critical"},
+		"two signers":         {[]string{"--key-service", "http://127.0.0.1:1"}, "more than one thing to sign with"},
+		"a list that expired": {[]string{"--ignore-vulnerabilities", write(t, "ignore: [{vulnerability: CVE-1, reason: x, expires: 2020-01-01}]")}, "has expired on 2020-01-01"},
+	} {
+		if _, err := attestRun(t, append(image, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
+		}
+	}
+	if _, err := attestRun(t, verify...); err == nil || !strings.Contains(err.Error(), "unsigned") {
+		t.Errorf("something was attached: %v", err)
+	}
+
+	ignored := write(t, "ignore: [{vulnerability: CVE-2026-0001, package: express, reason: not called, expires: 9999-12-31}]")
+	var made attested
+	if err := json.Unmarshal([]byte(must(t, append(vulnerable, "--ignore-vulnerabilities", ignored)...)), &made); err != nil {
+		t.Fatal(err)
+	}
+	if !made.Signed || made.Logged || len(made.Attached) != 4 || !made.Scan.Scanned || made.Scan.Ignored != 1 || made.Scan.Threshold != "high" {
+		t.Errorf("%+v, %+v", made, made.Scan)
+	}
+	if out := must(t, verify...); !strings.Contains(out, made.SignedBy) || !strings.Contains(out, revision) {
+		t.Errorf("it does not say by whom and of what: %s", out)
+	}
+	must(t, "public-key", "--out", "again.pub")
+	must(t, "verify-release", ref, "--name", "example.com/app", "--key", "again.pub")
+
+	t.Setenv(keyPasswordVariable, "another")
+	if _, err := attestRun(t, image...); err == nil || !strings.Contains(err.Error(), "the password does not open the key") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ignore.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestUsage: a wrong command line is another error than a command that failed.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"none"}, {"image"}, {"image", "a", "b"}, {"image", "a", "--none"}, {"verify-release", "a"}, {"verify-release", "a", "--key", "k", "--identity", "i"}, {"proof", "none"}, {"proof", "verify"}} {
+		_, err := attestRun(t, args...)
+		var usage usageError
+		if !errors.As(err, &usage) {
+			t.Errorf("%q: got %v", args, err)
+		}
+	}
+}

@@ -52,7 +52,7 @@ var allowed = map[string][]string{
 
 // heavy are libraries that these packages alone may link.
 var heavy = map[string][]string{
-	"github.com/anchore/":         {"attest/sbom", "attest/scan"},
+	"github.com/anchore/":         {"attest/cmd/attest", "attest/sbom", "attest/scan"},
 	"github.com/sigstore/":        {"attest"},
 	"helm.sh/helm":                {"chart"},
 	"k8s.io/":                     {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},

@@ -59,6 +59,7 @@ func (m *BackstageGitops) Acceptance(ctx context.Context) error {
 		WithWorkdir("ci/acceptance").
 		WithExec([]string{"go", "vet", "./..."}).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
+		WithFile("/usr/local/bin/attest", m.attestProgram()).
 		WithFile("/usr/local/bin/fakegithub", m.program("./ci/github/githubtest/cmd/fakegithub")).
 		WithFile("/usr/local/bin/registry", dag.Container().From(registryImage).File("/bin/registry")).
 		WithEnvVariable("ACCEPTANCE_NODE_IMAGE", nodeImage).

@@ -32,9 +32,11 @@ func TestOwnTargets(t *testing.T) {
 
 	arguments := fmt.Sprintf(`image: %q, username: "somebody", password: $password, remote: %q, token: $token`,
 		registry.address+"/portal", "http://"+remote.address+"/portal.git")
+	keyPassword := "canary-key-" + rand.Text()
+	private, public := keyPair(t, keyPassword)
 	var said []string
 	try := func(password, token string) (released, error) {
-		r, err := release(t, module{}, arguments, secret(t, "password", password), secret(t, "token", token))
+		r, err := release(t, module{Key: private, KeyPassword: keyPassword}, arguments, secret(t, "password", password), secret(t, "token", token))
 		said = append(said, r.Summary, r.Report.JSON.Contents, r.Report.Markdown.Contents)
 		if err != nil {
 			said = append(said, err.Error())
@@ -99,9 +101,23 @@ func TestOwnTargets(t *testing.T) {
 		t.Errorf("main of the Git remote is %s, want the release's commit %s", tip, done.Commit)
 	}
 
+	// Signed by the key, and what was attached before the push was refused is there once.
+	verify := exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", public, "--username", "somebody")
+	verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
+	out, err := verify.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	said = append(said, string(out))
+	verify = exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", public, "--username", "somebody", "--builder", "https://example.com")
+	verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
+	if out, err := verify.CombinedOutput(); err == nil || !strings.Contains(string(out), "a provenance of another builder") {
+		t.Errorf("of another builder it says %s, %v", out, err)
+	}
+
 	// No secret in what was said, pushed or published.
 	said = append(said, registry.log.String(), remote.log.String(), git(t, remote.repository, "log", "-1", "-p", "main"))
-	for _, secret := range []string{password, token} {
+	for _, secret := range []string{password, token, keyPassword, private} {
 		for _, s := range said {
 			if strings.Contains(s, secret) {
 				t.Errorf("a secret is in this:\n%s", strings.ReplaceAll(s, secret, "CANARY"))
@@ -111,6 +127,22 @@ func TestOwnTargets(t *testing.T) {
 			holds(t, dir, secret)
 		}
 	}
+}
+
+// keyPair makes a signing key, and the file of its public half.
+func keyPair(t *testing.T, password string) (private, public string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "attest", "generate-key-pair")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GITOPS_SIGNING_PASSWORD="+password)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "cosign.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), filepath.Join(dir, "cosign.pub")
 }
 
 // holds fails the test where a file below a folder holds a text.

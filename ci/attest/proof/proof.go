@@ -15,6 +15,7 @@ import (
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
+	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
 )
 
 // PredicateType is the address of what the document means.
@@ -147,7 +148,7 @@ func New(text []byte, chart string) (*Chain, error) {
 		c.ArgoCD = &ArgoCD{Revision: f.Proof.Revision}
 		for _, pod := range f.Proof.Running {
 			for _, container := range pod.Containers {
-				if !strings.HasPrefix(container.Image, f.Proof.Image) {
+				if !sameName(container.Image, f.Proof.Image) {
 					continue
 				}
 				container.Pod = pod.Name
@@ -160,6 +161,16 @@ func New(text []byte, chart string) (*Chain, error) {
 		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
 	}
 	return c, nil
+}
+
+// sameName says whether two references are of one image's name; a pod's may leave docker.io out.
+func sameName(a, b string) bool {
+	one, err := imageref.Parse(a)
+	if err != nil {
+		return false
+	}
+	other, err := imageref.Parse(b)
+	return err == nil && one.Name() == other.Name()
 }
 
 // check refuses a chain with a link that does not fit.

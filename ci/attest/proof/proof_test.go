@@ -61,7 +61,7 @@ func facts(commits []string) map[string]any {
 		"commit":       map[string]any{"commit": commits[2], "parent": commits[1], "remote": "https://github.com/user/repo.git", "branch": "main", "edits": []any{map[string]any{"file": "values.yaml", "path": "image.tag", "after": "main-1"}, map[string]any{"file": "values.yaml", "path": "image.digest", "after": digest}}},
 		"proof": map[string]any{"proven": true, "revision": commits[2], "digest": digest, "image": "docker.io/user/backstage-gitops", "running": []any{map[string]any{"name": "backstage-1", "containers": []any{
 			map[string]any{"name": "backend", "image": "docker.io/user/backstage-gitops:main-1@" + digest, "imageID": "docker.io/user/backstage-gitops@" + digest},
-			map[string]any{"name": "frontend", "image": "docker.io/user/backstage-gitops:main-1@" + digest, "imageID": "docker.io/user/backstage-gitops@" + digest},
+			map[string]any{"name": "frontend", "image": "user/backstage-gitops@" + digest, "imageID": "docker.io/user/backstage-gitops@" + digest},
 			map[string]any{"name": "sidecar", "image": "docker.io/library/other:1", "imageID": "docker.io/library/other@sha256:2"},
 		}}}},
 	}

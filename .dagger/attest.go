@@ -85,8 +85,10 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 		a.box, args = a.box.WithMountedFile("/key.pub", key), []string{"--key", "/key.pub"}
 	case identity != "":
 		args = []string{"--identity", identity}
+	case m.SigningKey != nil:
+		a.box, args = a.box.WithMountedFile("/key.pub", a.publicKey()), []string{"--key", "/key.pub"}
 	case !r.embeddedRegistry():
-		return "", errors.New("say whose signature it has to be: --key or --identity")
+		return "", errors.New("say whose signature it has to be: --key, --identity or --signing-key")
 	}
 	said, err := a.look(ctx, revision, args...)
 	if err != nil {
@@ -110,8 +112,13 @@ func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
 	if err := a.open(ctx); err != nil {
 		return nil, err
 	}
+	return a.publicKey().Sync(ctx)
+}
+
+// publicKey is the public half of the key that signs.
+func (a *attester) publicKey() *dagger.File {
 	box, args := a.signer()
-	return box.WithExec(append([]string{"attest", "public-key", "--out", "/key.pub"}, args...)).File("/key.pub").Sync(ctx)
+	return box.WithExec(append([]string{"attest", "public-key", "--out", "/key.pub"}, args...)).File("/key.pub")
 }
 
 // attester signs what a releaser has published, and verifies it.

@@ -47,7 +47,7 @@ const (
 	metricsServerModule = "sigs.k8s.io/metrics-server@v0.9.0"
 
 	// metricsServerRepository is where that is published, without its tag.
-	metricsServerRepository = "gcr.io/k8s-staging-metrics-server/metrics-server"
+	metricsServerRepository = "registry.k8s.io/metrics-server/metrics-server"
 
 	// prometheusOperatorModule is the Prometheus operator as a Go module, with
 	// what installs it.

@@ -25,7 +25,7 @@ func (s *supply) serveMetrics(certs *Part) {
 		stamps:   []string{"sigs.k8s.io/metrics-server/pkg/version.gitVersion=" + pin.Version},
 		packages: []string{"./cmd/metrics-server"},
 	}.part("metrics-server")
-	s.serveProgram(metricsServerSet, "gcr.io/k8s-staging-metrics-server/metrics-server:"+pin.Version, "metrics-server", "65534", certs, metrics, "metrics-server")
+	s.serveProgram(metricsServerSet, "registry.k8s.io/metrics-server/metrics-server:"+pin.Version, "metrics-server", "65534", certs, metrics, "metrics-server")
 
 	pin = pinned("prometheus")
 	prometheus := moduleBuild{

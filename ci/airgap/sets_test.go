@@ -205,7 +205,7 @@ func TestSets(t *testing.T) {
 			"quay.io/jetstack/cert-manager-controller:" + pinned("cert-manager").Version,
 			"quay.io/jetstack/cert-manager-webhook:" + pinned("cert-manager").Version,
 		},
-		"metrics-server": {"gcr.io/k8s-staging-metrics-server/metrics-server:" + pinned("metrics-server").Version},
+		"metrics-server": {"registry.k8s.io/metrics-server/metrics-server:" + pinned("metrics-server").Version},
 		"prometheus": {
 			"quay.io/prometheus-operator/prometheus-config-reloader:" + pinned("prometheus-operator").Version,
 			"quay.io/prometheus-operator/prometheus-operator:" + pinned("prometheus-operator").Version,

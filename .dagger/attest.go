@@ -62,6 +62,12 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	password *dagger.Secret,
 ) (string, error) {
 	name, digest, _ := strings.Cut(image, "@")
+	if image != "" && digest == "" {
+		return "", fmt.Errorf("--image is %q: name it by its digest, NAME@sha256:…", image)
+	}
+	if key != nil && identity != "" {
+		return "", errors.New("say whose signature it has to be: --key or --identity, not both")
+	}
 	r := m.releaser(target{image: name, remote: gitRemote, branch: branch, username: username, password: password})
 	if r.embeddedName(name) {
 		r.target.image = ""
@@ -247,6 +253,13 @@ func (a *attester) scanning(ctx context.Context, box *dagger.Container) (_ *dagg
 func (a *attester) seal(ctx context.Context) error {
 	if a.built == nil || !a.made.Signed {
 		return nil
+	}
+	var pushed struct{ Nothing bool }
+	if err := json.Unmarshal(a.facts["commit"].(json.RawMessage), &pushed); err != nil {
+		return err
+	}
+	if pushed.Nothing {
+		return nil // no commit of this release
 	}
 	facts, err := json.Marshal(a.facts)
 	if err != nil {

@@ -133,9 +133,16 @@ func TestReleaseDoesNotStartItself(t *testing.T) {
 	workflow, steps := steps(t, files(t)["release"])
 	for _, event := range workflow.On {
 		hook, ok := event.(*actionlint.WebhookEvent)
-		if !ok || hook.Hook.Value != "push" {
-			t.Errorf("starts on %s, want pushes only", event.EventName())
+		// A person publishes a version.
+		if ok && hook.Hook.Value == "release" && len(hook.Types) == 1 && hook.Types[0].Value == "published" {
 			continue
+		}
+		if !ok || hook.Hook.Value != "push" {
+			t.Errorf("starts on %s, want pushes and published versions only", event.EventName())
+			continue
+		}
+		if hook.Tags != nil {
+			t.Error("starts on tags, which is nothing where the commit says [skip ci]")
 		}
 		if hook.PathsIgnore == nil || !slices.ContainsFunc(hook.PathsIgnore.Values, func(s *actionlint.String) bool {
 			return s.Value == "charts/**"
@@ -148,6 +155,9 @@ func TestReleaseDoesNotStartItself(t *testing.T) {
 	}
 	if cancel := workflow.Concurrency.CancelInProgress; cancel == nil || cancel.Value {
 		t.Error("a second push cancels a release half-way")
+	}
+	if group := workflow.Concurrency.Group.Value; !strings.Contains(group, "github.ref") {
+		t.Errorf("a version that waits in the group %q loses its place to the next push", group)
 	}
 	for _, step := range steps {
 		run, ok := step.Exec.(*actionlint.ExecRun)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -129,6 +130,10 @@ type Result struct {
 // NotScanned is the result where there is nothing to look up in.
 func NotScanned(reason string) *Result { return &Result{Reason: reason} }
 
+// literally is the name of a package for grype, which takes one with signs such as those of libstdc++6 for a regular
+// expression, and leaves the rule out where it is none.
+func literally(name string) string { return regexp.QuoteMeta(name) }
+
 // Scan looks up the packages of an SBOM, SPDX or CycloneDX.
 func (d *Database) Scan(ctx context.Context, sbom []byte, ignore []Ignore) (*Result, error) {
 	packages, of, _, err := pkg.ProvideFromReader(bytes.NewReader(sbom), pkg.ProviderConfig{})
@@ -137,7 +142,7 @@ func (d *Database) Scan(ctx context.Context, sbom []byte, ignore []Ignore) (*Res
 	}
 	rules := make([]match.IgnoreRule, len(ignore))
 	for n, i := range ignore {
-		rules[n] = match.IgnoreRule{Vulnerability: i.Vulnerability, IncludeAliases: true, Reason: i.Reason, Package: match.IgnoreRulePackage{Name: i.Package}}
+		rules[n] = match.IgnoreRule{Vulnerability: i.Vulnerability, IncludeAliases: true, Reason: i.Reason, Package: match.IgnoreRulePackage{Name: literally(i.Package)}}
 	}
 	m := grype.VulnerabilityMatcher{
 		VulnerabilityProvider: d.provider,

@@ -87,11 +87,30 @@ func Publish(ctx context.Context, archive, ref string, p Publication, o Options)
 	if img, err = stamp(img, p.Created); err != nil {
 		return Published{}, fmt.Errorf("%s: %w", archive, err)
 	}
+	return p.push(ctx, img, ref, tags, o)
+}
+
+// PublishArtifact pushes an artifact, which is an image to a registry, under its tags as Publish does, and as it is:
+// nothing is stamped.
+func PublishArtifact(ctx context.Context, artifact v1.Image, ref string, p Publication, o Options) (Published, error) {
+	parsed, err := Parse(ref, o)
+	if err != nil {
+		return Published{}, err
+	}
+	tags, err := p.tags(parsed)
+	if err != nil {
+		return Published{}, err
+	}
+	return p.push(ctx, artifact, ref, tags, o)
+}
+
+// push pushes an image under its tags.
+func (p Publication) push(ctx context.Context, img v1.Image, ref string, tags []name.Tag, o Options) (Published, error) {
 	hash, err := img.Digest()
 	if err != nil {
-		return Published{}, fmt.Errorf("%s: %w", archive, err)
+		return Published{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	result = Published{Ref: ref, Digest: hash.String()}
+	result := Published{Ref: ref, Digest: hash.String()}
 	options := append(o.Remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
 	for _, tag := range tags {
 		t, err := p.look(tag, hash, options)

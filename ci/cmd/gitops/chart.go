@@ -1,19 +1,24 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/chart"
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/image"
 )
 
 func newChart() *cobra.Command {
-	return group("chart", "Lint, render and package a Helm chart, without a cluster.",
-		newChartLint(), newChartRender(), newChartPackage())
+	return group("chart", "Lint, render, package and publish a Helm chart, without a cluster.",
+		newChartLint(), newChartRender(), newChartPackage(), newChartPublish())
 }
 
 // linted is the result of gitops chart lint.
@@ -118,6 +123,81 @@ a release takes the time of its source commit.`,
 	cmd.Flags().StringVar(&out, "out", ".", "the folder to write into, made where it is missing")
 	cmd.Flags().StringVar(&at, "time", "", "the time of all files in the package, RFC 3339")
 	required(cmd, "chart", "out", "time")
+	return cmd
+}
+
+// publishedChart is the result of gitops chart publish.
+type publishedChart struct {
+	// Ref is the chart's artifact under its version.
+	Ref     string `json:"ref"`
+	Version string `json:"version"`
+	// Digest is empty where the version is there already with another content.
+	Digest string `json:"digest,omitempty"`
+	// Revision is the last commit that changed the chart.
+	Revision string `json:"revision"`
+	// Kept says that the version was there before.
+	Kept bool `json:"kept,omitempty"`
+}
+
+func newChartPublish() *cobra.Command {
+	var (
+		repo, folder, revision string
+		unlessThere            bool
+		t                      commit.Target
+		wait                   time.Duration
+		o                      image.Options
+	)
+	cmd := &cobra.Command{
+		Use:   "publish NAME",
+		Short: "Push the chart of a remote's branch to a registry, as Helm and Argo CD pull it.",
+		Long: `Push the chart of a remote's branch to a registry, as an OCI artifact that Helm and Argo CD pull, and
+print its digest. Its tag is the chart's version, its time that of the last commit that changed it.
+
+A version that is there with another content is refused, and nothing is pushed; with --unless-there it is
+left alone. With --registry-username the password is read from ` + passwordVariable + `; otherwise
+the docker CLI's own sign-in is used. The token of an http remote is read from ` + tokenVariable + `.`,
+		Example: `  gitops chart publish docker.io/user/backstage-gitops-chart --remote https://github.com/owner/repository.git
+  helm pull oci://docker.io/user/backstage-gitops-chart --version 0.2.0`,
+		Args: oneArg("name of the artifact"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			ctx, cancel := reach(cmd, &t, wait)
+			defer cancel()
+			dir, err := os.MkdirTemp("", "chart-")
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+			exported, err := commit.Export(ctx, repo, t, revision, folder, dir)
+			if err != nil {
+				return err
+			}
+			artifact, err := chart.NewArtifact(ctx, filepath.Join(dir, folder), exported.Time)
+			if err != nil {
+				return err
+			}
+			o.Password = os.Getenv(passwordVariable)
+			result := publishedChart{Ref: args[0] + ":" + artifact.Tag(), Version: artifact.Version, Revision: exported.Revision}
+			published, err := image.PublishArtifact(ctx, artifact, result.Ref, image.Publication{}, o)
+			switch {
+			case errors.Is(err, image.ErrTaken) && unlessThere:
+				slog.Info("this version of the chart is published already, before its last change; the next release publishes that", "chart", result.Ref)
+				result.Kept = true
+			case err != nil:
+				return err
+			default:
+				result.Digest, result.Kept = published.Digest, published.Tags[0].Kept
+			}
+			return printJSON(cmd.OutOrStdout(), result)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
+	cmd.Flags().StringVar(&folder, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&revision, "revision", "", "the commit whose chart it is (default the branch's tip)")
+	cmd.Flags().BoolVar(&unlessThere, "unless-there", false, "leave a version alone that is there with another content")
+	targetFlags(cmd, &t, &wait)
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "registry-username", "", "the registry's user name")
+	required(cmd, "remote", "branch")
 	return cmd
 }
 

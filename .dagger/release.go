@@ -212,6 +212,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
 		step{"Check the Git remote", r.preflight},
+		step{"Check what is released", a.former},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
@@ -220,8 +221,9 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Verify the image", a.verify},
 		step{"Prove the commit", v.verify},
 		step{"Commit and push", v.push},
-		step{"Tag the image", r.tag},
 		step{"Sign the proof", a.seal},
+		step{"Tag the image", r.tag},
+		step{"Publish the chart", a.chart},
 	)
 	v.end(ctx)
 	if failure != nil && r.source == nil {
@@ -260,6 +262,8 @@ type releaser struct {
 	source *sourceInfo
 	built  *dagger.Container
 	digest string
+	// there says that the remote's chart names the image of HEAD already.
+	there bool
 	// candidate is the commit that was verified.
 	candidate string
 	// proof is what was shown of it.
@@ -404,13 +408,17 @@ func (r *releaser) preflight(ctx context.Context) error {
 		return err
 	}
 	var tip struct {
-		Chart struct{ Tag, Digest string } `json:"chart"`
+		Tip   string
+		Chart struct{ Tag, Digest string }
 	}
 	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
 		"--chart", chartPath, "--image", r.name()); err != nil {
 		return err
 	}
 	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
+	if r.digest != "" {
+		r.candidate = tip.Tip // nothing is left to commit, and nothing unproven is
+	}
 	return nil
 }
 
@@ -460,14 +468,15 @@ func (r *releaser) publish(ctx context.Context) error {
 // tag gives a released image its other tags, those that move from release to
 // release among them: only once its commit is there.
 func (r *releaser) tag(ctx context.Context) error {
-	if r.built == nil || len(r.source.Tags) < 2 {
+	if len(r.source.Tags) < 2 {
 		return nil
 	}
-	args := r.pushing()
+	args := append([]string{"image", "tag", r.reachable(r.name() + "@" + r.digest)}, r.pushing()...)
 	for _, tag := range r.source.Tags[1:] {
 		args = append(args, "--also-tag", tag)
 	}
-	if _, err := r.publishTo(ctx, r.box, r.reachable(r.name()+":"+r.source.Tag), args...); err != nil {
+	var tagged json.RawMessage
+	if err := run(ctx, r.box, &tagged, args...); err != nil {
 		return fmt.Errorf("tag %w: the commit is there, the same command continues from there", err)
 	}
 	return nil

@@ -144,6 +144,7 @@ type document struct {
 	// Attestation and Verification are what is said of the image, and what was seen of that.
 	Attestation struct {
 		Signed   bool
+		SignedBy string
 		Total    int
 		Packages map[string]int
 		Scan     struct{ Scanned bool }
@@ -152,7 +153,9 @@ type document struct {
 		Image  string
 		Origin struct{ Revision string }
 	}
-	Timings []struct {
+	// ChartArtifact is the chart beside the image.
+	ChartArtifact struct{ Name, Version, Digest, SignedBy string }
+	Timings       []struct {
 		Step   string
 		Failed bool
 	}

@@ -35,8 +35,9 @@ func TestOwnTargets(t *testing.T) {
 	keyPassword := "canary-key-" + rand.Text()
 	private, public := keyPair(t, keyPassword)
 	var said []string
+	signing := module{Key: private, KeyPassword: keyPassword}
 	try := func(password, token string) (released, error) {
-		r, err := release(t, module{Key: private, KeyPassword: keyPassword}, arguments, secret(t, "password", password), secret(t, "token", token))
+		r, err := release(t, signing, arguments, secret(t, "password", password), secret(t, "token", token))
 		said = append(said, r.Summary, r.Report.JSON.Contents, r.Report.Markdown.Contents)
 		if err != nil {
 			said = append(said, err.Error())
@@ -83,7 +84,8 @@ func TestOwnTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	uploads := registry.log.count("/blobs/uploads/")
+	const toImage = "/v2/portal/blobs/uploads/"
+	uploads := registry.log.count(toImage)
 	if uploads == 0 {
 		t.Fatal("the registry's log knows no upload: it cannot tell whether the next release uploads again")
 	}
@@ -94,22 +96,51 @@ func TestOwnTargets(t *testing.T) {
 	if done.Outcome != "released" || !strings.HasPrefix(done.Image, registry.address+"/portal@sha256:") {
 		t.Errorf("it ended with %q and %s", done.Outcome, done.Image)
 	}
-	if again := registry.log.count("/blobs/uploads/"); again != uploads {
+	if again := registry.log.count(toImage); again != uploads {
 		t.Errorf("the release that continued uploaded %d times, want none", again-uploads)
 	}
 	if tip := git(t, remote.repository, "rev-parse", "main"); tip != done.Commit {
 		t.Errorf("main of the Git remote is %s, want the release's commit %s", tip, done.Commit)
 	}
 
-	// Signed by the key, and what was attached before the push was refused is there once.
-	verify := exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", public, "--username", "somebody")
-	verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
-	out, err := verify.CombinedOutput()
+	// Another key: there is nothing to commit, and what that key has not signed it signs.
+	other, otherPublic := keyPair(t, keyPassword)
+	signing.Key = other
+	resigned, err := try(password, token)
 	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Fatal(err)
 	}
-	said = append(said, string(out))
-	verify = exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", public, "--username", "somebody", "--builder", "https://example.com")
+	if resigned.Outcome != "nothing-to-release" || resigned.Image != done.Image {
+		t.Errorf("with another key it ended with %q and %s, want %s", resigned.Outcome, resigned.Image, done.Image)
+	}
+	if tip := git(t, remote.repository, "rev-parse", "main"); tip != done.Commit {
+		t.Errorf("main of the Git remote went on from %s to %s", done.Commit, tip)
+	}
+
+	// The chart is beside the image, signed by both.
+	chart := done.document(t).ChartArtifact
+	if chart.Name != registry.address+"/portal-chart" || chart.Digest == "" || chart.SignedBy == "" {
+		t.Errorf("the report says of the chart %+v", chart)
+	}
+	if again := resigned.document(t).ChartArtifact; again.Digest != chart.Digest || again.SignedBy == chart.SignedBy {
+		t.Errorf("with another key the report says of the chart %+v, before %+v", again, chart)
+	}
+	for _, key := range []string{public, otherPublic} {
+		verify := exec.CommandContext(t.Context(), "attest", "verify", chart.Name+"@"+chart.Digest, "--key", key, "--username", "somebody")
+		verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
+		if out, err := verify.CombinedOutput(); err != nil {
+			t.Errorf("the chart: %v\n%s", err, out)
+		}
+		verify = exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", key, "--username", "somebody")
+		verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
+		out, err := verify.CombinedOutput()
+		if err != nil {
+			t.Errorf("the image: %v\n%s", err, out)
+		}
+		said = append(said, string(out))
+	}
+
+	verify := exec.CommandContext(t.Context(), "gitops", "verify-release", done.Image, "--key", public, "--username", "somebody", "--builder", "https://example.com")
 	verify.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
 	if out, err := verify.CombinedOutput(); err == nil || !strings.Contains(string(out), "a provenance of another builder") {
 		t.Errorf("of another builder it says %s, %v", out, err)
@@ -117,7 +148,7 @@ func TestOwnTargets(t *testing.T) {
 
 	// No secret in what was said, pushed or published.
 	said = append(said, registry.log.String(), remote.log.String(), git(t, remote.repository, "log", "-1", "-p", "main"))
-	for _, secret := range []string{password, token, keyPassword, private} {
+	for _, secret := range []string{password, token, keyPassword, private, other} {
 		for _, s := range said {
 			if strings.Contains(s, secret) {
 				t.Errorf("a secret is in this:\n%s", strings.ReplaceAll(s, secret, "CANARY"))

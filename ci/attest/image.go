@@ -60,8 +60,22 @@ func Open(ctx context.Context, ref, called string, o image.Options) (*Image, err
 		return nil, i.explain(err)
 	}
 	i.Created, i.Revision = config.Created.UTC(), config.Config.Labels["org.opencontainers.image.revision"]
+	if !i.Created.IsZero() {
+		return i, nil
+	}
+	// An artifact, a chart for example, has a configuration of another kind.
+	manifest, err := i.Content.Manifest()
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	if at, err := time.Parse(time.RFC3339, manifest.Annotations[createdAnnotation]); err == nil {
+		i.Created = at.UTC()
+	}
 	return i, nil
 }
+
+// createdAnnotation is where the OCI image specification has the time of an artifact, annotations.md.
+const createdAnnotation = "org.opencontainers.image.created"
 
 // Digest is the image's identity, sha256:….
 func (i *Image) Digest() string { return i.digest.DigestStr() }
@@ -294,7 +308,7 @@ func (i *Image) put(ctx context.Context, text []byte, mediaType types.MediaType,
 	if i.options.PlainHTTP {
 		options = append(options, ociremote.WithNameOptions(name.Insecure))
 	}
-	all := map[string]string{"org.opencontainers.image.created": i.Created.Format(time.RFC3339)}
+	all := map[string]string{createdAnnotation: i.Created.Format(time.RFC3339)}
 	maps.Copy(all, annotations)
 	if err := ociremote.WriteReferrer(i.digest, string(mediaType), []v1.Layer{static.NewLayer(text, mediaType)}, all, options...); err != nil {
 		return image.ExplainPush(i.Ref(), err)

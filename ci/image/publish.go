@@ -104,6 +104,30 @@ func PublishArtifact(ctx context.Context, artifact v1.Image, ref string, p Publi
 	return p.push(ctx, artifact, ref, tags, o)
 }
 
+// AddTags gives an image in its registry, named by its digest, the tags in p.AlsoTags, as Publish does.
+func AddTags(ctx context.Context, ref string, p Publication, o Options) (Published, error) {
+	parsed, err := Parse(ref, o)
+	if err != nil {
+		return Published{}, err
+	}
+	pinned, ok := parsed.(name.Digest)
+	if !ok {
+		return Published{}, fmt.Errorf("%w: %s may be another image tomorrow, write %s@sha256:…", ErrNoDigest, ref, ref)
+	}
+	var tags []name.Tag
+	for _, t := range p.AlsoTags {
+		if err := imageref.CheckTag(t); err != nil {
+			return Published{}, err
+		}
+		tags = append(tags, pinned.Context().Tag(t))
+	}
+	img, err := remote.Image(pinned, o.Remote(ctx)...)
+	if err != nil {
+		return Published{}, Explain(ref, err)
+	}
+	return p.push(ctx, img, ref, tags, o)
+}
+
 // push pushes an image under its tags.
 func (p Publication) push(ctx context.Context, img v1.Image, ref string, tags []name.Tag, o Options) (Published, error) {
 	hash, err := img.Digest()

@@ -53,6 +53,8 @@ type Facts struct {
 	Verification *Verification `json:"verification"`
 	// Proof is the proof.json of gitops prove.
 	Proof *Proof `json:"proof"`
+	// Chart is the name that the chart was published under, the output of gitops chart publish, and who signed it.
+	Chart *Artifact `json:"chart"`
 	// Outcome is derived where it is empty.
 	Outcome Outcome `json:"outcome"`
 	// Reason is why a release ended as it did, one sentence.
@@ -73,6 +75,7 @@ type Document struct {
 	Chart         *Chart        `json:"chart"`
 	Commit        *Commit       `json:"commit"`
 	Proof         *Proof        `json:"proof,omitempty"`
+	Artifact      *Artifact     `json:"chartArtifact,omitempty"`
 	Timings       []Timing      `json:"timings"`
 }
 
@@ -145,7 +148,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Proof: f.Proof, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Proof: f.Proof, Artifact: f.Chart, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -384,6 +387,9 @@ func (d Document) facts() *table {
 	}
 	if d.Chart != nil && d.Chart.Version != "" {
 		t.row("Chart version", code(d.Chart.Version))
+	}
+	if d.Artifact != nil {
+		d.Artifact.rows(t)
 	}
 	return t
 }

@@ -182,6 +182,8 @@ the docker CLI's own sign-in is used. The token of an http remote is read from `
 			case errors.Is(err, image.ErrTaken) && unlessThere:
 				slog.Info("this version of the chart is published already, before its last change; the next release publishes that", "chart", result.Ref)
 				result.Kept = true
+			case errors.Is(err, image.ErrTaken):
+				return fmt.Errorf("%s: another chart is published under this version already: raise version in its Chart.yaml", result.Ref)
 			case err != nil:
 				return err
 			default:

@@ -21,7 +21,7 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Publish images, copy them, and look at published ones.", newImagePublish(), newImageCopy(), newImageInspect(), newImageCheck())
+	return group("image", "Publish images, copy them, and look at published ones.", newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
 }
 
 func newImagePublish() *cobra.Command {
@@ -69,6 +69,37 @@ sign-in is used.`,
 		// Only an unknown flag is an error here.
 		_ = cmd.MarkFlagRequired(name)
 	}
+	return cmd
+}
+
+func newImageTag() *cobra.Command {
+	var (
+		o image.Options
+		p image.Publication
+	)
+	cmd := &cobra.Command{
+		Use:   "tag REF --also-tag TAG",
+		Short: "Give an image in its registry more tags.",
+		Long: `Give an image in its registry, named by its digest, more tags, and print them. What tags may be taken
+from another image is as with publish. A tag that it has stays, so a second run changes nothing.`,
+		Example: `  gitops image tag docker.io/user/backstage-gitops@sha256:… --also-tag 1.4 --also-tag latest`,
+		Args:    oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(p.AlsoTags) == 0 {
+				return usageError{fmt.Errorf("%s wants --also-tag; see %s --help", cmd.CommandPath(), cmd.CommandPath())}
+			}
+			o.Password = os.Getenv(passwordVariable)
+			tagged, err := image.AddTags(cmd.Context(), args[0], p, o)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), tagged)
+		},
+	}
+	cmd.Flags().StringArrayVar(&p.AlsoTags, "also-tag", nil, "a tag to give it, repeatable")
+	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
 	return cmd
 }
 

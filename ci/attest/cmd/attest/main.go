@@ -74,7 +74,7 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newImage(), newVerifyRelease(), newProof(), newGenerateKeyPair(), newPublicKey())
+	root.AddCommand(newImage(), newVerifyRelease(), newSign(), newVerify(), newProof(), newGenerateKeyPair(), newPublicKey())
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root
 }

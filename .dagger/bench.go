@@ -37,6 +37,9 @@ func (m *BackstageGitops) Bench(ctx context.Context,
 	if m.AppRepo != nil {
 		return "", errors.New("bench compares images of the checkout's own app: leave out --source")
 	}
+	if starts < 1 {
+		return "", fmt.Errorf("--starts is %d: it can be 1 or more", starts)
+	}
 	registry, err := m.benchRegistry().Start(ctx)
 	if err != nil {
 		return "", fmt.Errorf("start the registry: %w", err)

@@ -229,6 +229,8 @@ func use(t *testing.T, image *dagger.Container) {
 		WithExec([]string{
 			"node", "/smoke.mjs", "--backend", "http://portal:4001", "--app", "http://portal:8000",
 			"--metrics", "http://portal:9464/metrics", "--series", "/series.txt",
+			// On a busy machine: the index of the search is made anew each minute.
+			"--timeout", "180",
 		}).
 		Sync(t.Context())
 	if err != nil {

@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	cosignbundle "github.com/sigstore/cosign/v3/pkg/cosign/bundle"
@@ -119,11 +122,16 @@ func drain(layer v1.Layer) (err error) {
 }
 
 func (i *Image) explain(err error) error {
-	// The library's own errors on a digest have no type.
-	if text := err.Error(); strings.Contains(text, "match") && (strings.Contains(text, "digest") || strings.Contains(text, "expected size")) || strings.Contains(text, "error verifying") {
+	if changed(err) {
 		return fmt.Errorf("%s: %w (%w)", i.Ref(), ErrChanged, err)
 	}
 	return image.Explain(i.Ref(), err)
+}
+
+// changed says whether an error is that a content is not what its digest stands for: the library's own has no type.
+func changed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "match") && (strings.Contains(text, "digest") || strings.Contains(text, "expected size")) || strings.Contains(text, "error verifying")
 }
 
 // Bundle is a Sigstore bundle beside an image.
@@ -145,54 +153,118 @@ func (b Bundle) Read(v *Verifier, i *Image) (*Statement, error) {
 	return v.Verify(b.Text, i.sum())
 }
 
-// Bundles lists what is beside the image. Referrers of other kinds are left out.
+// bundleLimit bounds what is read of a bundle: anybody who may write to the registry may attach one.
+const bundleLimit = 32 << 20
+
+// ErrTooLarge says that a bundle is larger than what is read of one.
+var ErrTooLarge = fmt.Errorf("more than %d MB, which is not read", bundleLimit>>20)
+
+// Bundles lists what is beside the image. Referrers of other kinds are left out; one that cannot be read is in the list,
+// with its problem, and does not hide the others.
 func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
-	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
+	referrers, err := i.referrers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+		return nil, err
 	}
 	var found []Bundle
-	for _, d := range index.Manifests {
-		b, err := i.bundle(ctx, d)
-		if err != nil {
-			return nil, fmt.Errorf("read what is attached: %w", err)
+	for _, d := range referrers {
+		if d.MediaType.IsIndex() || d.ArtifactType != "" && !isBundle(d.ArtifactType) {
+			continue
 		}
-		if b != nil {
-			found = append(found, *b)
+		b := Bundle{Digest: d.Digest.String(), PredicateType: d.Annotations[ociremote.BundlePredicateType]}
+		ours, err := i.read(ctx, &b)
+		if err != nil && fatal(ctx, err) {
+			return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+		}
+		switch {
+		case err != nil && (errors.Is(err, ErrTooLarge) || errors.Is(err, ErrBroken)):
+			b.Problem = err
+		case err != nil && changed(err):
+			b.Problem = fmt.Errorf("%w: %w", ErrTampered, err)
+		case err != nil:
+			b.Problem = fmt.Errorf("%w: %w", ErrBroken, image.Explain(b.Digest, err))
+		}
+		if ours || err != nil {
+			found = append(found, b)
 		}
 	}
 	return found, nil
 }
 
-func (i *Image) bundle(ctx context.Context, d v1.Descriptor) (*Bundle, error) {
-	referrer, err := remote.Image(i.digest.Context().Digest(d.Digest.String()), i.options.Remote(ctx)...)
-	if err != nil {
-		return nil, i.explain(err)
+func isBundle(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle")
+}
+
+// fatal says whether an error is one of the registry as a whole, and not of the one thing that was asked for.
+func fatal(ctx context.Context, err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		switch answer.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+			return true
+		}
+		return false
 	}
-	manifest, err := referrer.Manifest()
+	var network net.Error
+	return ctx.Err() != nil || errors.As(err, &network)
+}
+
+// referrers lists all that is attached to the image.
+func (i *Image) referrers(ctx context.Context) ([]v1.Descriptor, error) {
+	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
 	if err != nil {
-		return nil, i.explain(err)
+		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
 	}
-	if len(manifest.Layers) != 1 || !strings.HasPrefix(string(manifest.Layers[0].MediaType), "application/vnd.dev.sigstore.bundle") {
-		return nil, nil
-	}
-	b := &Bundle{Digest: d.Digest.String(), PredicateType: manifest.Annotations[ociremote.BundlePredicateType]}
-	layers, err := referrer.Layers()
+	return index.Manifests, nil
+}
+
+// referrer is the manifest of something that is attached, none where it is a list of manifests.
+func (i *Image) referrer(ctx context.Context, digest string) (*remote.Descriptor, *v1.Manifest, error) {
+	got, err := remote.Get(i.digest.Context().Digest(digest), i.options.Remote(ctx)...)
 	if err != nil {
-		return nil, i.explain(err)
+		return nil, nil, err
+	}
+	if !got.MediaType.IsImage() {
+		return got, nil, nil
+	}
+	manifest, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return got, manifest, nil
+}
+
+// read reads a bundle, and says whether it is one.
+func (i *Image) read(ctx context.Context, b *Bundle) (bool, error) {
+	got, manifest, err := i.referrer(ctx, b.Digest)
+	if err != nil || manifest == nil || len(manifest.Layers) != 1 || !isBundle(string(manifest.Layers[0].MediaType)) {
+		return false, err
+	}
+	b.PredicateType = manifest.Annotations[ociremote.BundlePredicateType]
+	if size := manifest.Layers[0].Size; size > bundleLimit {
+		return true, fmt.Errorf("%d MB: %w", size>>20, ErrTooLarge)
+	}
+	content, err := got.Image()
+	if err != nil {
+		return true, err
+	}
+	layers, err := content.Layers()
+	if err != nil {
+		return true, err
 	}
 	text, err := layers[0].Compressed()
 	if err != nil {
-		return nil, i.explain(err)
+		return true, err
 	}
-	var all bytes.Buffer
-	_, err = all.ReadFrom(text)
+	all, err := io.ReadAll(io.LimitReader(text, bundleLimit+1))
 	if err := errors.Join(err, text.Close()); err != nil {
-		b.Problem = fmt.Errorf("%w: %w", ErrTampered, err)
-		return b, nil
+		return true, err
 	}
-	b.Text = all.Bytes()
-	return b, nil
+	if len(all) > bundleLimit {
+		return true, ErrTooLarge
+	}
+	b.Text = all
+	return true, nil
 }
 
 // Attached is a statement beside its image.
@@ -230,7 +302,7 @@ func (i *Image) Attach(ctx context.Context, s *Signer, statements ...Statement) 
 	result := make([]Attached, len(statements))
 	for n, statement := range statements {
 		if after[n] == "" {
-			return nil, fmt.Errorf("%s: the registry took the %s and does not show it: it has to list referrers, or to keep the tag sha256-…", i.Ref(), Title(statement.PredicateType))
+			return nil, i.hidden(statement.PredicateType)
 		}
 		result[n] = Attached{statement.PredicateType, after[n], before[n] != ""}
 	}
@@ -248,20 +320,47 @@ func (i *Image) AttachUnsigned(ctx context.Context, statements ...Statement) ([]
 			return nil, fmt.Errorf("attach the %s: %w", Title(s.PredicateType), err)
 		}
 	}
-	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
+	referrers, err := i.referrers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+		return nil, err
 	}
-	var attached []Attached
-	for _, s := range statements {
-		for _, d := range index.Manifests {
-			if d.ArtifactType == string(mediaTypes[s.PredicateType]) {
-				attached = append(attached, Attached{PredicateType: s.PredicateType, Digest: d.Digest.String()})
-				break
-			}
+	attached := make([]Attached, len(statements))
+	for n, s := range statements {
+		digest, err := i.holder(ctx, referrers, s.Predicate, mediaTypes[s.PredicateType])
+		if err != nil {
+			return nil, err
 		}
+		if digest == "" {
+			return nil, i.hidden(s.PredicateType)
+		}
+		attached[n] = Attached{PredicateType: s.PredicateType, Digest: digest}
 	}
 	return attached, nil
+}
+
+// holder finds the referrer that holds a text, and nothing where none does; others may have attached some of the same kind.
+func (i *Image) holder(ctx context.Context, referrers []v1.Descriptor, text []byte, mediaType types.MediaType) (string, error) {
+	sum, _, err := v1.SHA256(bytes.NewReader(text))
+	if err != nil {
+		return "", err
+	}
+	for _, d := range referrers {
+		if d.MediaType.IsIndex() || d.ArtifactType != "" && d.ArtifactType != string(mediaType) {
+			continue
+		}
+		_, manifest, err := i.referrer(ctx, d.Digest.String())
+		if err != nil && fatal(ctx, err) {
+			return "", fmt.Errorf("read what is attached: %w", i.explain(err))
+		}
+		if err == nil && manifest != nil && len(manifest.Layers) == 1 && manifest.Layers[0].Digest == sum {
+			return d.Digest.String(), nil
+		}
+	}
+	return "", nil
+}
+
+func (i *Image) hidden(predicateType string) error {
+	return fmt.Errorf("%s: the registry took the %s and does not show it: it has to list referrers, or to keep the tag sha256-…", i.Ref(), Title(predicateType))
 }
 
 // find finds the statements among what the signer has attached, and returns their digests.
@@ -274,7 +373,7 @@ func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]
 	for _, b := range bundles {
 		statement, err := b.Read(s.Verifier, i)
 		if err != nil {
-			continue // somebody else's
+			continue // somebody else's, or of no use
 		}
 		text, err := statement.JSON()
 		if err != nil {
@@ -296,6 +395,9 @@ func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]
 // write attaches a bundle. The annotations are those of cosign, with the image's own time: the library's
 // WriteAttestationNewBundleFormat writes that of the moment.
 func (i *Image) write(ctx context.Context, bundle []byte, predicateType string) error {
+	if len(bundle) > bundleLimit {
+		return fmt.Errorf("%d MB: %w", len(bundle)>>20, ErrTooLarge)
+	}
 	return i.put(ctx, bundle, cosignbundle.BundleV03MediaType, map[string]string{
 		"dev.sigstore.bundle.content": "dsse-envelope",
 		ociremote.BundlePredicateType: predicateType,

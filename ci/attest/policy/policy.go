@@ -38,6 +38,15 @@ type Verified struct {
 	Attached []attest.Attached `json:"attached"`
 	// Packages is the number of packages in the SBOM.
 	Packages int `json:"packages"`
+	// Unusable is what else is beside the image and could be taken for one of them; what others have signed is not.
+	Unusable []Unusable `json:"unusable,omitempty"`
+}
+
+// Unusable is something beside an image that does not count.
+type Unusable struct {
+	PredicateType string `json:"predicateType,omitempty"`
+	Digest        string `json:"digest"`
+	Reason        string `json:"reason"`
 }
 
 // kinds are what has to be beside an image, in the order in which people ask.
@@ -67,7 +76,12 @@ func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier)
 			err = result.take(statement, i, want)
 		}
 		if err != nil {
-			wrong[b.PredicateType] = cmp.Or(wrong[b.PredicateType], err)
+			if wrong[b.PredicateType] == nil || errors.Is(wrong[b.PredicateType], attest.ErrOtherKey) {
+				wrong[b.PredicateType] = err
+			}
+			if !errors.Is(err, attest.ErrOtherKey) {
+				result.Unusable = append(result.Unusable, Unusable{b.PredicateType, b.Digest, err.Error()})
+			}
 			continue
 		}
 		if _, taken := counts[statement.PredicateType]; !taken {
@@ -82,10 +96,22 @@ func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier)
 		case wrong[kind] != nil:
 			return nil, fmt.Errorf("%s: its %s is refused: %w", i.Ref(), attest.Title(kind), wrong[kind])
 		default:
-			return nil, fmt.Errorf("%s: its %s is %w", i.Ref(), attest.Title(kind), ErrMissing)
+			return nil, fmt.Errorf("%s: its %s is %w%s", i.Ref(), attest.Title(kind), ErrMissing, unusable(result.Unusable))
 		}
 	}
 	return result, nil
+}
+
+// unusable says what may be what is missing.
+func unusable(all []Unusable) string {
+	if len(all) == 0 {
+		return ""
+	}
+	text := ": " + all[0].Digest + " beside it is of no use: " + all[0].Reason
+	if len(all) > 1 {
+		text += fmt.Sprintf(" (and %d more)", len(all)-1)
+	}
+	return text
 }
 
 // take looks into a statement that is signed as it should be.

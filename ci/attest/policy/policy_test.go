@@ -151,10 +151,25 @@ func TestVerify(t *testing.T) {
 	i, s := publish(t, "4.22.1"), signer(t)
 	// What others attach does not count, and does not disturb.
 	attach(t, i, signer(t), statements(t, i, provenance.Facts{Repository: "https://evil.example", Revision: strings.Repeat("f", 40), Builder: "x"}))
-	attach(t, i, s, statements(t, i, origin))
+	// What is of no use is named, and disturbs no more.
+	put(t, i, []byte("no bundle"), attest.Provenance)
+	all := statements(t, i, origin)
+	bundle, err := s.Sign(t.Context(), all[attest.SPDX])
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, i, tamper(t, bundle), attest.SPDX)
+	attach(t, i, s, all)
 	v, err := policy.Policy{Origin: origin}.Verify(t.Context(), i, s.Verifier)
 	if err != nil {
 		t.Fatal(err)
+	}
+	reasons := map[string]string{}
+	for _, u := range v.Unusable {
+		reasons[u.PredicateType] = u.Reason
+	}
+	if len(v.Unusable) != 2 || !strings.Contains(reasons[attest.Provenance], attest.ErrBroken.Error()) || !strings.Contains(reasons[attest.SPDX], attest.ErrTampered.Error()) {
+		t.Errorf("of no use are %+v", v.Unusable)
 	}
 	if v.Packages != 1 || v.Origin.Revision != revision || v.Origin.Repository != origin.Repository || len(v.Attached) != 4 || v.SignedBy != s.Verifier.Signer() || v.Image != i.Ref() {
 		t.Errorf("%+v", v)
@@ -194,6 +209,19 @@ func TestVerifyRefuses(t *testing.T) {
 		"no provenance": {func(_ *testing.T, _ *attest.Image, _ *attest.Signer, all map[string]attest.Statement) {
 			delete(all, attest.Provenance)
 		}, policy.ErrMissing, "its provenance is missing"},
+		"no provenance, and something of no use": {func(t *testing.T, i *attest.Image, _ *attest.Signer, all map[string]attest.Statement) {
+			put(t, i, []byte("no bundle"), "")
+			delete(all, attest.Provenance)
+		}, policy.ErrMissing, "beside it is of no use: no Sigstore bundle"},
+		"another key's provenance, and a tampered one": {func(t *testing.T, i *attest.Image, s *attest.Signer, all map[string]attest.Statement) {
+			attach(t, i, signer(t), map[string]attest.Statement{attest.Provenance: all[attest.Provenance]})
+			bundle, err := s.Sign(t.Context(), all[attest.Provenance])
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, i, tamper(t, bundle), attest.Provenance)
+			delete(all, attest.Provenance)
+		}, attest.ErrTampered, "its provenance is refused"},
 		"another commit":     {another(func(f *provenance.Facts) { f.Revision = strings.Repeat("f", 40) }), provenance.ErrRevision, "not " + revision},
 		"another repository": {another(func(f *provenance.Facts) { f.Repository = "https://github.com/evil/portal" }), provenance.ErrSource, "its provenance is refused"},
 		"another builder":    {another(func(f *provenance.Facts) { f.Builder = "https://evil.example" }), provenance.ErrBuilder, ""},

@@ -7,7 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,11 +27,14 @@ import (
 	"github.com/anchore/grype/grype/matcher/stock"
 	"github.com/anchore/grype/grype/pkg"
 	"github.com/anchore/grype/grype/vulnerability"
+	"github.com/spf13/afero"
 )
 
 var (
-	// ErrNoDatabase says that no vulnerability database could be had.
+	// ErrNoDatabase says that a vulnerability database could not be reached.
 	ErrNoDatabase = errors.New("no vulnerability database could be reached")
+	// ErrDatabase says that the database that was given is of no use.
+	ErrDatabase = errors.New("the vulnerability database cannot be used")
 	// ErrVulnerable says that there are vulnerabilities that a release may not have.
 	ErrVulnerable = errors.New("the image has vulnerabilities")
 	// ErrSeverity says that a text is no severity.
@@ -43,30 +49,58 @@ type Database struct {
 }
 
 // Open opens the database that is in a folder, in an archive as grype's are published, or at a URL: that of such an
-// archive, or that of a listing such as https://grype.anchore.io/databases. What is loaded goes to cache.
-func Open(where, cache string) (*Database, error) {
-	dir, err := locate(where, cache)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoDatabase, err)
+// archive, or that of a listing such as https://grype.anchore.io/databases. What is loaded goes to cache. It is
+// ErrNoDatabase where the URL cannot be reached, and ErrDatabase where what is there is no whole database.
+func Open(ctx context.Context, where, cache string) (*Database, error) {
+	dir, err := locate(ctx, where, cache)
+	switch {
+	case errors.Is(err, ErrNoDatabase):
+		return nil, err
+	case err != nil:
+		return nil, unusable(where, err)
 	}
 	reader, err := v6.NewReader(v6.Config{DBDirPath: dir})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrNoDatabase, where, err)
+		return nil, unusable(where, err)
 	}
 	metadata, err := reader.GetDBMetadata()
-	if err != nil || metadata.BuildTimestamp == nil {
-		return nil, errors.Join(fmt.Errorf("%w: %s is none of grype's: %w", ErrNoDatabase, where, cmp.Or(err, errors.New("it has no time"))), reader.Close())
+	switch {
+	case err != nil:
+	case metadata == nil || metadata.BuildTimestamp == nil:
+		err = errors.New("it has no time")
+	case metadata.Model != v6.ModelVersion:
+		err = fmt.Errorf("it is of version %d, and version %d is read", metadata.Model, v6.ModelVersion)
+	}
+	if err != nil {
+		return nil, errors.Join(unusable(where, err), reader.Close())
 	}
 	return &Database{Built: metadata.BuildTimestamp.UTC(), provider: v6.NewVulnerabilityProvider(reader)}, nil
+}
+
+func unusable(where string, err error) error {
+	if parsed, bad := url.Parse(where); bad == nil {
+		where = parsed.Redacted()
+	}
+	return fmt.Errorf("%w: %s: %w: load it again, as grype db update does, or leave it out", ErrDatabase, where, err)
 }
 
 // Close closes the database.
 func (d *Database) Close() error { return d.provider.Close() }
 
 // locate finds the folder of a database.
-func locate(where, cache string) (string, error) {
-	url := strings.Contains(where, "://")
-	if !url {
+func locate(ctx context.Context, where, cache string) (string, error) {
+	remote := strings.Contains(where, "://")
+	listing := remote && !strings.Contains(path.Base(where), ".tar")
+	switch {
+	case listing:
+		if err := reach(ctx, latest(where)); err != nil {
+			return "", err
+		}
+	case remote:
+		if err := reach(ctx, where); err != nil {
+			return "", err
+		}
+	default:
 		info, err := os.Stat(where)
 		if err != nil {
 			return "", err
@@ -74,14 +108,14 @@ func locate(where, cache string) (string, error) {
 		if info.IsDir() {
 			for _, dir := range []string{where, filepath.Join(where, fmt.Sprint(v6.ModelVersion))} {
 				if _, err := os.Stat(filepath.Join(dir, v6.VulnerabilityDBFileName)); err == nil {
-					return dir, nil
+					return dir, whole(dir)
 				}
 			}
-			return "", fmt.Errorf("%s holds no %s", where, v6.VulnerabilityDBFileName)
+			return "", fmt.Errorf("it holds no %s", v6.VulnerabilityDBFileName)
 		}
 	}
 	at := distribution.DefaultConfig()
-	at.ID, at.LatestURL, at.CheckTimeout, at.RequireUpdateCheck = clio.Identification{Name: "attest"}, where, 10*time.Second, true
+	at.ID, at.LatestURL, at.CheckTimeout, at.RequireUpdateCheck = clio.Identification{Name: "attest"}, where, reachTimeout, true
 	client, err := distribution.NewClient(at)
 	if err != nil {
 		return "", err
@@ -91,12 +125,62 @@ func locate(where, cache string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if url && !strings.Contains(filepath.Base(where), ".tar") {
+	if listing {
 		_, err = curator.Update()
 	} else {
 		err = curator.Import(where)
 	}
 	return in.DBDirectoryPath(), err
+}
+
+// whole refuses a database that is not the one that was put into the folder, where grype has noted which that was.
+func whole(dir string) error {
+	disk := afero.NewOsFs()
+	if _, err := disk.Stat(filepath.Join(dir, v6.ImportMetadataFileName)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	noted, err := v6.ReadImportMetadata(disk, dir)
+	if err != nil {
+		return err
+	}
+	digest, err := v6.CalculateDBDigest(disk, filepath.Join(dir, v6.VulnerabilityDBFileName))
+	if err == nil && digest != noted.Digest {
+		err = fmt.Errorf("its digest is %s, and %s says %s", digest, v6.ImportMetadataFileName, noted.Digest)
+	}
+	return err
+}
+
+// latest is where a listing's own document is, as grype finds it.
+func latest(listing string) string {
+	if strings.HasSuffix(listing, ".json") {
+		return listing
+	}
+	return fmt.Sprintf("%s/v%d/%s", strings.TrimRight(listing, "/"), v6.ModelVersion, distribution.LatestFileName)
+}
+
+const reachTimeout = 10 * time.Second
+
+// reach says whether there is anything at a URL at all: grype's own errors do not tell that from a broken database.
+func reach(ctx context.Context, where string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return err
+	}
+	if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return errors.New("it is no address of http or https")
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoDatabase, err)
+	}
+	// The content is for who loads it.
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s answers %s", ErrNoDatabase, req.URL.Redacted(), answer.Status)
+	}
+	return nil
 }
 
 // Finding is a vulnerability of a package.
@@ -152,7 +236,7 @@ func (d *Database) Scan(ctx context.Context, sbom []byte, ignore []Ignore) (*Res
 	}
 	found, ignored, err := m.FindMatchesContext(ctx, packages, of)
 	if err != nil {
-		return nil, fmt.Errorf("look up the packages: %w", err)
+		return nil, fmt.Errorf("%w: look up the packages: %w", ErrDatabase, err)
 	}
 	r := &Result{Scanned: true, Built: d.Built, Found: map[string]int{}, Ignored: len(ignored)}
 	for _, f := range found.Sorted() {
@@ -177,7 +261,7 @@ func (d *Database) finding(m match.Match) Finding {
 	f := Finding{ID: m.Vulnerability.ID, Package: m.Package.Name, Version: m.Package.Version, Fixed: m.Vulnerability.Fix.Versions, Severity: vulnerability.UnknownSeverity.String()}
 	metadata := m.Vulnerability.Metadata
 	if metadata == nil {
-		// What has none stays unknown, which no threshold lets pass in silence: it is counted.
+		// What has none stays unknown, which no threshold lets pass.
 		metadata, _ = d.provider.VulnerabilityMetadata(m.Vulnerability.Reference)
 	}
 	if metadata != nil {
@@ -198,7 +282,8 @@ func CheckThreshold(threshold string) error {
 	return fmt.Errorf("%w: %q; it can be %s", ErrSeverity, threshold, strings.Join(names, ", "))
 }
 
-// Check refuses a result with a vulnerability of the threshold's severity or a higher one.
+// Check refuses a result with a vulnerability of the threshold's severity or a higher one. One whose severity nobody
+// knows yet could be of any, and is refused as well: to ignore it for a reason and a time is a decision, to overlook it none.
 func (r *Result) Check(threshold string) error {
 	if err := CheckThreshold(threshold); err != nil || threshold == "" {
 		return err
@@ -206,7 +291,7 @@ func (r *Result) Check(threshold string) error {
 	r.Threshold = strings.ToLower(threshold)
 	var worst []string
 	for _, f := range r.Findings {
-		if vulnerability.ParseSeverity(f.Severity) < vulnerability.ParseSeverity(threshold) {
+		if s := vulnerability.ParseSeverity(f.Severity); s != vulnerability.UnknownSeverity && s < vulnerability.ParseSeverity(threshold) {
 			continue
 		}
 		text := fmt.Sprintf("%s (%s) in %s %s", f.ID, f.Severity, f.Package, f.Version)
@@ -222,5 +307,5 @@ func (r *Result) Check(threshold string) error {
 	if len(worst) > 5 {
 		more, worst = fmt.Sprintf("; and %d more", len(worst)-5), worst[:5]
 	}
-	return fmt.Errorf("%w of severity %s or higher: %s%s; update the packages, or ignore one for a reason and a time", ErrVulnerable, r.Threshold, strings.Join(worst, "; "), more)
+	return fmt.Errorf("%w of severity %s or higher, or of an unknown one: %s%s; update the packages, or ignore one for a reason and a time", ErrVulnerable, r.Threshold, strings.Join(worst, "; "), more)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/scan"
 )
 
-// database makes a database with grype's own writer: two vulnerabilities of npm packages, one of Debian's libc6.
+// database makes a database with grype's own writer: vulnerabilities of npm packages, and of Debian's libc6 and libstdc++6.
 func database(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,6 +26,7 @@ func database(t *testing.T) string {
 		t.Fatal(err)
 	}
 	provider := &v6.Provider{ID: "test", Version: "1", Processor: "test", DateCaptured: &time.Time{}, InputDigest: "sha256:0"}
+	bookworm := &v6.OperatingSystem{Name: "debian", ReleaseID: "debian", MajorVersion: "12", Codename: "bookworm"}
 	add := func(id, severity, ecosystem, name, constraint, kind, fixed string, system *v6.OperatingSystem) {
 		v := &v6.VulnerabilityHandle{Name: id, Status: v6.VulnerabilityActive, ProviderID: provider.ID, Provider: provider, BlobValue: &v6.VulnerabilityBlob{
 			ID: id, Severities: []v6.Severity{{Scheme: v6.SeveritySchemeCHML, Value: severity}},
@@ -42,7 +43,9 @@ func database(t *testing.T) string {
 	add("CVE-2026-0001", "high", "npm", "express", "<4.22.2", "semver", "4.22.2", nil)
 	add("CVE-2026-0002", "low", "npm", "express", "<5.0.0", "semver", "5.0.0", nil)
 	add("CVE-2026-0003", "critical", "npm", "ms", "<1.0.0", "semver", "1.0.0", nil)
-	add("CVE-2026-0004", "medium", "deb", "libc6", "<2.36-10", "dpkg", "2.36-10", &v6.OperatingSystem{Name: "debian", ReleaseID: "debian", MajorVersion: "12", Codename: "bookworm"})
+	add("CVE-2026-0004", "medium", "deb", "libc6", "<2.36-10", "dpkg", "2.36-10", bookworm)
+	add("CVE-2026-0005", "high", "deb", "libstdc++6", "<12.2.0-15", "dpkg", "12.2.0-15", bookworm)
+	add("CVE-2026-0006", "not yet assigned", "npm", "left-pad", "<2.0.0", "semver", "2.0.0", nil)
 	if err := errors.Join(w.SetDBMetadata(), w.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,7 @@ func database(t *testing.T) string {
 
 func open(t *testing.T, where string) *scan.Database {
 	t.Helper()
-	d, err := scan.Open(where, t.TempDir())
+	d, err := scan.Open(t.Context(), where, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +101,46 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestIgnoreLiterally: names of packages are taken as they are written, whatever a sign would mean elsewhere.
+func TestIgnoreLiterally(t *testing.T) {
+	t.Parallel()
+	const bill = `{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"metadata":{"component":{"type":"container","name":"example.com/app","version":"sha256:0"}},"components":[
+	{"type":"library","bom-ref":"1","name":"libstdc++6","version":"12.2.0-14","purl":"pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12"}]}`
+	d := open(t, database(t))
+	for name, ignored := range map[string]bool{"": true, "libstdc++6": true, "libstdc..6": false, "libstdc.*": false, "libstdc++": false, "stdc++6": false, "libstdcc6": false, "(": false} {
+		r, err := d.Scan(t.Context(), []byte(bill), []scan.Ignore{{Vulnerability: "CVE-2026-0005", Package: name, Reason: "not called"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Findings)+r.Ignored != 1 || (r.Ignored == 1) != ignored {
+			t.Errorf("%q: ignored %+v, found %+v", name, r.IgnoredOnes, r.Findings)
+		}
+	}
+}
+
+// TestUnknownSeverity: what nobody has weighed could be of any severity, and passes no threshold; it can be ignored.
+func TestUnknownSeverity(t *testing.T) {
+	t.Parallel()
+	const bill = `{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"metadata":{"component":{"type":"container","name":"example.com/app","version":"sha256:0"}},"components":[
+	{"type":"library","bom-ref":"1","name":"left-pad","version":"1.3.0","purl":"pkg:npm/left-pad@1.3.0"}]}`
+	d := open(t, database(t))
+	r, err := d.Scan(t.Context(), []byte(bill), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Findings) != 1 || r.Found["unknown"] != 1 {
+		t.Fatalf("%+v", r)
+	}
+	for threshold, want := range map[string]error{"": nil, "negligible": scan.ErrVulnerable, "critical": scan.ErrVulnerable} {
+		if err := r.Check(threshold); !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), "or of an unknown one: CVE-2026-0006 (unknown) in left-pad 1.3.0") {
+			t.Errorf("%q: got %v, want %v", threshold, err, want)
+		}
+	}
+	if r, err = d.Scan(t.Context(), []byte(bill), []scan.Ignore{{Vulnerability: "CVE-2026-0006", Reason: "weighed: low"}}); err != nil || r.Check("critical") != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // TestOpen: a folder, a file, an archive, and an archive at a URL.
 func TestOpen(t *testing.T) {
 	t.Parallel()
@@ -132,22 +175,64 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenRefuses: whatever is wrong is one error, for the report to say that nothing was scanned.
+// TestOpenRefuses: what cannot be reached is one thing, for the report to say that nothing was scanned; what is there and
+// no whole database is another, and an error.
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	empty := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(empty.Close)
-	none := filepath.Join(t.TempDir(), v6.VulnerabilityDBFileName)
-	if err := os.WriteFile(none, []byte("no database"), 0o600); err != nil {
+	folder := func(files map[string][]byte) string {
+		dir := t.TempDir()
+		for name, text := range files {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), text, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	site := func(files map[string][]byte) string {
+		s := httptest.NewServer(http.FileServer(http.Dir(folder(files))))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	good, err := os.ReadFile(filepath.Join(database(t), v6.VulnerabilityDBFileName))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for what, where := range map[string]string{
-		"no folder": filepath.Join(t.TempDir(), "none"), "an empty folder": t.TempDir(), "no database": filepath.Dir(none), "no database's file": none,
-		"a site without": empty.URL + "/databases", "a site without the archive": empty.URL + "/db.tar.gz", "no site": "http://127.0.0.1:1/databases",
+	junk := []byte("no database")
+	unnoted := folder(map[string][]byte{v6.VulnerabilityDBFileName: good, v6.ImportMetadataFileName: []byte(`{"digest":"xxh64:0","client_version":"v6.0.0"}`)})
+	file := filepath.Join(folder(map[string][]byte{v6.VulnerabilityDBFileName: junk}), v6.VulnerabilityDBFileName)
+	listing := []byte(`{"status":"active","schemaVersion":"v6.0.2","built":"2026-11-23T00:00:00Z","path":"db.tar.gz","checksum":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}`)
+	for what, c := range map[string]struct {
+		where string
+		want  error
+	}{
+		"a site without a listing":      {site(nil) + "/databases", scan.ErrNoDatabase},
+		"a site without the archive":    {site(nil) + "/db.tar.gz", scan.ErrNoDatabase},
+		"no site":                       {"http://127.0.0.1:1/databases", scan.ErrNoDatabase},
+		"no site for the archive":       {"http://127.0.0.1:1/db.tar.gz", scan.ErrNoDatabase},
+		"no folder":                     {filepath.Join(t.TempDir(), "none"), scan.ErrDatabase},
+		"an empty folder":               {t.TempDir(), scan.ErrDatabase},
+		"a folder with something else":  {filepath.Dir(file), scan.ErrDatabase},
+		"something else":                {file, scan.ErrDatabase},
+		"half a database":               {folder(map[string][]byte{v6.VulnerabilityDBFileName: good[:len(good)/2]}), scan.ErrDatabase},
+		"a database of another digest":  {unnoted, scan.ErrDatabase},
+		"an archive of nothing":         {filepath.Join(folder(map[string][]byte{"db.tar.gz": junk}), "db.tar.gz"), scan.ErrDatabase},
+		"a site's archive of nothing":   {site(map[string][]byte{"db.tar.gz": junk}) + "/db.tar.gz", scan.ErrDatabase},
+		"a site's listing of nothing":   {site(map[string][]byte{"databases/v6/latest.json": junk}) + "/databases", scan.ErrDatabase},
+		"a listing without its archive": {site(map[string][]byte{"databases/v6/latest.json": listing}) + "/databases", scan.ErrDatabase},
+		"a listing of another archive":  {site(map[string][]byte{"databases/v6/latest.json": listing, "databases/v6/db.tar.gz": junk}) + "/databases", scan.ErrDatabase},
+		"no address":                    {"ftp://127.0.0.1:1/db.tar.gz", scan.ErrDatabase},
 	} {
-		if _, err := scan.Open(where, t.TempDir()); !errors.Is(err, scan.ErrNoDatabase) {
-			t.Errorf("%s: got %v", what, err)
-		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			d, err := scan.Open(t.Context(), c.where, t.TempDir())
+			if err == nil {
+				// A page that is missing shows when it is read.
+				_, err = d.Scan(t.Context(), []byte(bill), nil)
+			}
+			if !errors.Is(err, c.want) || errors.Is(err, scan.ErrNoDatabase) && errors.Is(err, scan.ErrDatabase) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ type scanning struct {
 func (s *scanning) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.database, "vulnerability-database", "", "grype's database: a folder, an archive, or the URL of an archive or of grype's listing")
 	cmd.Flags().StringVar(&s.ignore, "ignore-vulnerabilities", "", "a YAML file of vulnerabilities to ignore, each with a reason and a date on which that expires")
-	cmd.Flags().StringVar(&s.threshold, "fail-on", "", "refuse an image with a vulnerability of this severity or a higher one: negligible, low, medium, high, critical")
+	cmd.Flags().StringVar(&s.threshold, "fail-on", "", "refuse an image with a vulnerability of this severity or a higher one, or of an unknown one: negligible, low, medium, high, critical")
 	cmd.Flags().BoolVar(&s.require, "require-scan", false, "refuse an image that could not be scanned")
 }
 
@@ -56,7 +56,8 @@ func (s *scanning) scan(ctx context.Context, sbom []byte, ignore []scan.Ignore) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
-	database, err := scan.Open(s.database, cache)
+	database, err := scan.Open(ctx, s.database, cache)
+	// Only what cannot be reached counts as not scanned: what is there and broken is an error.
 	if errors.Is(err, scan.ErrNoDatabase) {
 		return s.not(scan.NotScanned(oneLine(err)))
 	}

@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"attest/provenance":                {"imageref"},
 	"attest/sbom":                      {},
 	"attest/scan":                      {},
+	"attest/sigstoretest":              {},
 	"bench":                            {"image"},
 	"bump":                             {"imageref"},
 	"chart":                            {},
@@ -53,7 +54,7 @@ var allowed = map[string][]string{
 // heavy are libraries that these packages alone may link.
 var heavy = map[string][]string{
 	"github.com/anchore/":         {"attest/cmd/attest", "attest/sbom", "attest/scan"},
-	"github.com/sigstore/":        {"attest"},
+	"github.com/sigstore/":        {"attest", "attest/sigstoretest"},
 	"helm.sh/helm":                {"chart"},
 	"k8s.io/":                     {"chart", "cluster", "health", "kube", "manifests", "proof", "sync"},
 	"github.com/chromedp/":        {"proof"},

@@ -43,6 +43,8 @@ var (
 	ErrOtherKey = errors.New("signed by another key")
 	// ErrTampered says that its content is not what was signed.
 	ErrTampered = errors.New("tampered with: its signature does not match its content")
+	// ErrNotLogged says that it is not in the transparency log.
+	ErrNotLogged = errors.New("not in the transparency log")
 	// ErrOtherImage says that it is a statement on another image.
 	ErrOtherImage = errors.New("a statement on another image")
 	// ErrBroken says that it is no Sigstore bundle with a statement.

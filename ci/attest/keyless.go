@@ -38,7 +38,7 @@ func Keyless(ctx context.Context) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask Sigstore for its authority: %w", err)
 	}
-	verifier, err := NewKeylessVerifier("https://github.com/"+workflow, GitHubIssuer)
+	verifier, err := NewKeylessVerifier("https://github.com/"+workflow, GitHubIssuer, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func (s *Signer) Log() error {
 		return fmt.Errorf("ask Sigstore for its transparency log: %w", err)
 	}
 	s.config, s.Logged = config, true
-	return s.Verifier.Log()
+	return s.Verifier.Log(nil)
 }
 
 // Sign signs a statement and returns the bundle.

@@ -1,13 +1,17 @@
 package attest
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/sigstore/cosign/v3/pkg/cosign"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/sign"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -39,26 +43,48 @@ func NewVerifier(public []byte) (*Verifier, error) {
 	return &Verifier{options: cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, NewBundleFormat: true}, PublicKey: string(public), hint: hint}, nil
 }
 
-// NewKeylessVerifier verifies what an identity signs, such as a workflow of GitHub.
-func NewKeylessVerifier(identity, issuer string) (*Verifier, error) {
-	trusted, err := cosign.TrustedRoot()
+// NewKeylessVerifier verifies what an identity signs, such as a workflow of GitHub. Trusted is Sigstore's trusted root,
+// the JSON that says whose certificates and whose logs count; without one Sigstore is asked for its own.
+func NewKeylessVerifier(identity, issuer string, trusted []byte) (*Verifier, error) {
+	material, err := trustedRoot(trusted)
 	if err != nil {
-		return nil, fmt.Errorf("ask Sigstore for what it trusts: %w", err)
+		return nil, err
 	}
 	return &Verifier{options: cosign.CheckOpts{
-		TrustedMaterial: trusted, NewBundleFormat: true,
+		TrustedMaterial: material, NewBundleFormat: true,
 		Identities: []cosign.Identity{{Subject: identity, Issuer: issuer}},
 	}}, nil
 }
 
-// Log refuses a signature that is not in the public transparency log.
-func (v *Verifier) Log() error {
-	trusted, err := cosign.TrustedRoot()
+// Log refuses a signature that is not in the transparency log of the trusted root; without one it is Sigstore's own.
+func (v *Verifier) Log(trusted []byte) error {
+	material, err := trustedRoot(trusted)
 	if err != nil {
-		return fmt.Errorf("ask Sigstore for its transparency log: %w", err)
+		return err
 	}
-	v.options.TrustedMaterial, v.options.IgnoreTlog = trusted, false
+	v.options.TrustedMaterial, v.options.IgnoreTlog = material, false
 	return nil
+}
+
+// ErrTrustedRoot says that there is no telling whose certificates count.
+var ErrTrustedRoot = errors.New("no trusted root of Sigstore")
+
+func trustedRoot(text []byte) (root.TrustedMaterial, error) {
+	if text == nil {
+		live, err := cosign.TrustedRoot()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w: without a network give it as a file", ErrTrustedRoot, err)
+		}
+		return live, nil
+	}
+	parsed, err := root.NewTrustedRootFromJSON(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w: give the JSON that cosign trusted-root create writes", ErrTrustedRoot, err)
+	case len(parsed.RekorLogs()) == 0:
+		return nil, fmt.Errorf("%w: it names no transparency log: give the JSON that cosign trusted-root create writes", ErrTrustedRoot)
+	}
+	return parsed, nil
 }
 
 // Signer is who signs what this verifies, for people.
@@ -84,10 +110,7 @@ func (v *Verifier) Verify(text []byte, sum string) (*Statement, error) {
 		return nil, err
 	}
 	if _, err := v.check(verify.WithoutArtifactUnsafe(), b); err != nil {
-		if v.hint == "" {
-			return nil, fmt.Errorf("%w: not by %s: %w", ErrOtherKey, v.Signer(), err)
-		}
-		return nil, fmt.Errorf("%w (%w)", ErrTampered, err)
+		return nil, v.refusal(b, err)
 	}
 	statement, err := parseStatement(envelope.DsseEnvelope.GetPayload())
 	if err != nil || sum == "" {
@@ -111,12 +134,52 @@ func (v *Verifier) check(artifact verify.ArtifactPolicyOption, b *bundle.Bundle)
 func (v *Verifier) signedBy(b *bundle.Bundle) error {
 	hint := b.GetVerificationMaterial().GetPublicKey().GetHint()
 	switch {
-	case v.hint == "" || hint == v.hint:
+	case hint == v.hint:
 		return nil
+	case v.hint == "":
+		return fmt.Errorf("%w: by key %s, not by %s", ErrOtherKey, hint, v.Signer())
 	case hint == "":
 		return fmt.Errorf("%w: by a certificate, not by %s", ErrOtherKey, v.Signer())
 	}
 	return fmt.Errorf("%w: by key %s, not by %s", ErrOtherKey, hint, v.Signer())
+}
+
+// refusal says by name what is wrong with a bundle that does not verify.
+func (v *Verifier) refusal(b *bundle.Bundle, err error) error {
+	if v.hint == "" {
+		if intact(b) {
+			return fmt.Errorf("%w: not by %s: %w", ErrOtherKey, v.Signer(), err)
+		}
+		return fmt.Errorf("%w (%w)", ErrTampered, err)
+	}
+	if !v.options.IgnoreTlog {
+		bare := *v
+		bare.options.IgnoreTlog = true
+		if _, other := bare.check(verify.WithoutArtifactUnsafe(), b); other == nil {
+			return fmt.Errorf("%w (%w)", ErrNotLogged, err)
+		}
+	}
+	return fmt.Errorf("%w (%w)", ErrTampered, err)
+}
+
+// intact says whether the key of a bundle's own certificate signed its content, whoever that is.
+func intact(b *bundle.Bundle) bool {
+	content, err := b.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return false
+	}
+	verifier, err := signature.LoadDefaultVerifier(content.Certificate().PublicKey, *cosign.GetDefaultLoadOptions(nil)...)
+	if err != nil {
+		return false
+	}
+	envelope := b.GetDsseEnvelope()
+	signed := (&sign.DSSEData{Data: envelope.GetPayload(), PayloadType: envelope.GetPayloadType()}).PreAuthEncoding()
+	for _, s := range envelope.GetSignatures() {
+		if verifier.VerifySignature(bytes.NewReader(s.GetSig()), bytes.NewReader(signed)) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Statement) subjects() string {

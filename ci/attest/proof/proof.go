@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,11 +27,15 @@ var (
 	ErrFacts = errors.New("the facts make no proof")
 	// ErrNotRun says that no cluster ran the release.
 	ErrNotRun = errors.New("nothing ran it: the release was not proven in a cluster")
-	// ErrOtherImage, ErrOtherSource, ErrOtherCommit and ErrOtherPod say which link of the chain does not fit.
-	ErrOtherImage  = errors.New("it is of another image")
-	ErrOtherSource = errors.New("the image was built from another commit")
-	ErrOtherCommit = errors.New("Argo CD ran another commit")
-	ErrOtherPod    = errors.New("a pod ran another image")
+	// ErrProposed says that the document is of a proposal: no branch has the commit.
+	ErrProposed = errors.New("it is a proposal and no release")
+	// ErrOtherImage and ErrOtherRevision say that it is a document on something else, and with ErrOtherSource,
+	// ErrOtherCommit and ErrOtherPod which link of the chain does not fit.
+	ErrOtherImage    = errors.New("it is of another image")
+	ErrOtherRevision = errors.New("it is of another source commit")
+	ErrOtherSource   = errors.New("the image was built from another commit")
+	ErrOtherCommit   = errors.New("Argo CD ran another commit")
+	ErrOtherPod      = errors.New("a pod ran another image")
 	// ErrMissing says that something was not attached to the image.
 	ErrMissing = errors.New("missing beside the image")
 	// ErrRepository says that the repository tells another story.
@@ -39,8 +44,18 @@ var (
 	ErrBroken = errors.New("no proof of a release")
 )
 
+// What a document is of.
+const (
+	// Released is a release: the branch has the commit.
+	Released = "released"
+	// Proposed is a commit that waits in a pull request.
+	Proposed = "proposed"
+)
+
 // Chain is what the document says.
 type Chain struct {
+	// Outcome is Released or Proposed.
+	Outcome string `json:"outcome"`
 	// Revision is the commit that was released, InputsRevision the last one before it that changed the image.
 	Revision       string `json:"revision"`
 	InputsRevision string `json:"inputsRevision"`
@@ -73,6 +88,16 @@ type Commit struct {
 	Chart     string `json:"chart"`
 	// Digest is what the chart names in it.
 	Digest string `json:"digest"`
+	// PullRequest is where it waits for the branch, or went through; nil where it was pushed there.
+	PullRequest *PullRequest `json:"pullRequest,omitempty"`
+}
+
+// PullRequest is a pull request of GitHub.
+type PullRequest struct {
+	Number int    `json:"number"`
+	URL    string `json:"url"`
+	// Merged says that the branch had the commit when the document was signed.
+	Merged bool `json:"merged,omitempty"`
 }
 
 // ArgoCD is what ran.
@@ -111,7 +136,9 @@ type facts struct {
 		Candidate string `json:"candidate"`
 		Remote    string `json:"remote"`
 		Branch    string `json:"branch"`
-		Edits     []struct {
+		// PullRequest is as GitHub's commit has it.
+		PullRequest *PullRequest `json:"pullRequest"`
+		Edits       []struct {
 			Path  string `json:"path"`
 			After string `json:"after"`
 		} `json:"edits"`
@@ -135,9 +162,13 @@ func New(text []byte, chart string) (*Chain, error) {
 		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
 	}
 	c := &Chain{
+		Outcome:  Released,
 		Revision: f.Source.Revision, InputsRevision: f.Source.InputsRevision, Image: f.Image.Name + "@" + f.Image.Digest,
 		Provenance: f.Verification.Origin, Attached: f.Attestation.Attached,
-		Commit: Commit{SHA: f.Commit.SHA, Parent: f.Commit.Parent, Candidate: f.Commit.Candidate, Remote: f.Commit.Remote, Branch: f.Commit.Branch, Chart: chart},
+		Commit: Commit{SHA: f.Commit.SHA, Parent: f.Commit.Parent, Candidate: f.Commit.Candidate, Remote: f.Commit.Remote, Branch: f.Commit.Branch, Chart: chart, PullRequest: f.Commit.PullRequest},
+	}
+	if c.Commit.waits() {
+		c.Outcome = Proposed
 	}
 	for _, e := range f.Commit.Edits {
 		if e.Path == "image.digest" {
@@ -156,8 +187,8 @@ func New(text []byte, chart string) (*Chain, error) {
 			}
 		}
 	}
-	// Whether a cluster ran it is for who reads the document to want.
-	if err := c.check(true); err != nil {
+	// Whether it is a release and whether a cluster ran it is for who reads the document to want.
+	if err := c.check(Want{Unproven: true, Proposed: true}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
 	}
 	return c, nil
@@ -173,10 +204,59 @@ func sameName(a, b string) bool {
 	return err == nil && one.Name() == other.Name()
 }
 
-// check refuses a chain with a link that does not fit.
-func (c *Chain) check(unproven bool) error {
+// waits says that no branch has the commit yet.
+func (c Commit) waits() bool { return c.PullRequest != nil && !c.PullRequest.Merged }
+
+// Want is what a document has to be of, and what passes.
+type Want struct {
+	// Image is the image, NAME@sha256:… or its digest alone; empty for any.
+	Image string
+	// Revision is the commit that was released, in full; empty for any.
+	Revision string
+	// Unproven lets one pass that no cluster ran, Proposed one whose commit waits in a pull request.
+	Unproven, Proposed bool
+}
+
+// ErrWant says that nothing can be what is wanted.
+var ErrWant = errors.New("there is no such image or commit")
+
+// Check refuses what no document can be of.
+func (w Want) Check() error {
+	if w.Image != "" && imageref.CheckDigest(w.Image) != nil {
+		if ref, err := imageref.Parse(w.Image); err != nil || imageref.CheckDigest(ref.Digest) != nil {
+			return fmt.Errorf("%w: %q: name the image by its digest, NAME@sha256:…", ErrWant, w.Image)
+		}
+	}
+	if w.Revision != "" && !commit.MatchString(w.Revision) {
+		return fmt.Errorf("%w: %q: name the commit in full, as git rev-parse does", ErrWant, w.Revision)
+	}
+	return nil
+}
+
+var commit = regexp.MustCompile(`\A([0-9a-f]{40}|[0-9a-f]{64})\z`)
+
+// of refuses a chain of something else.
+func (c *Chain) of(w Want) error {
+	name, digest, _ := strings.Cut(c.Image, "@")
+	wanted, sum, named := strings.Cut(w.Image, "@")
+	if !named {
+		wanted, sum = "", w.Image
+	}
+	switch {
+	case sum != "" && sum != digest, wanted != "" && !sameName(wanted, name):
+		return fmt.Errorf("%w: %s, not %s", ErrOtherImage, c.Image, w.Image)
+	case w.Revision != "" && w.Revision != c.Revision:
+		return fmt.Errorf("%w: %s, not %s", ErrOtherRevision, c.Revision, w.Revision)
+	}
+	return nil
+}
+
+// check refuses a chain with a link that does not fit, and one that is less than what is wanted.
+func (c *Chain) check(w Want) error {
 	_, digest, _ := strings.Cut(c.Image, "@")
 	switch {
+	case c.Outcome != Released && c.Outcome != Proposed || c.Commit.waits() != (c.Outcome == Proposed):
+		return fmt.Errorf("%w: it does not say whether it is of a release or of a proposal", ErrBroken)
 	case c.Revision == "" || c.InputsRevision == "" || digest == "" || c.Commit.SHA == "":
 		return fmt.Errorf("%w: it names no source, image or commit", ErrBroken)
 	case c.Commit.Digest != digest:
@@ -189,8 +269,11 @@ func (c *Chain) check(unproven bool) error {
 			return fmt.Errorf("%w: its %s", ErrMissing, attest.Title(kind))
 		}
 	}
+	if c.Outcome == Proposed && !w.Proposed {
+		return fmt.Errorf("%w: the commit %s waits in the pull request %s", ErrProposed, c.Commit.SHA, c.Commit.PullRequest.URL)
+	}
 	if c.ArgoCD == nil {
-		if unproven {
+		if w.Unproven {
 			return nil
 		}
 		return ErrNotRun
@@ -219,9 +302,24 @@ func (c *Chain) Sign(ctx context.Context, s *attest.Signer) ([]byte, error) {
 	return s.Sign(ctx, attest.NewStatement(name, strings.TrimPrefix(digest, "sha256:"), PredicateType, predicate))
 }
 
-// Verify reads a document, and refuses one that is not signed as it should be, that was changed since, or that does not
-// fit together. Unproven lets one pass that no cluster ran.
-func Verify(text []byte, v *attest.Verifier, unproven bool) (*Chain, error) {
+// Verdict is one sentence on what the document proves.
+func (c *Chain) Verdict() string {
+	ran := "no cluster ran it"
+	if c.ArgoCD != nil {
+		ran = fmt.Sprintf("Argo CD ran it from %s, in %d containers", c.ArgoCD.Revision, len(c.ArgoCD.Running))
+	}
+	if c.Outcome == Proposed {
+		return fmt.Sprintf("a proposal and no release: the commit %s waits in the pull request %s to name %s on %s; %s", c.Commit.SHA, c.Commit.PullRequest.URL, c.Image, c.Commit.Branch, ran)
+	}
+	return fmt.Sprintf("a release: the commit %s names %s on %s; %s", c.Commit.SHA, c.Image, c.Commit.Branch, ran)
+}
+
+// Verify reads a document, and refuses one that is not signed as it should be, that was changed since, that does not fit
+// together, or that is not what is wanted.
+func Verify(text []byte, v *attest.Verifier, w Want) (*Chain, error) {
+	if err := w.Check(); err != nil {
+		return nil, err
+	}
 	statement, err := v.Verify(text, "")
 	if err != nil {
 		return nil, err
@@ -233,7 +331,11 @@ func Verify(text []byte, v *attest.Verifier, unproven bool) (*Chain, error) {
 	if err := json.Unmarshal(statement.Predicate, &c); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	if err := c.check(unproven); err != nil {
+	// First whether it is on what is wanted at all.
+	if err := c.of(w); err != nil {
+		return nil, err
+	}
+	if err := c.check(w); err != nil {
 		return nil, err
 	}
 	_, digest, _ := strings.Cut(c.Image, "@")
@@ -243,8 +345,8 @@ func Verify(text []byte, v *attest.Verifier, unproven bool) (*Chain, error) {
 	return &c, nil
 }
 
-// In compares the chain with a clone of the repository: its commits are there, one after the other, and the chart of
-// the last one names the image.
+// In compares the chain with a clone of the repository: its commits are there, one after the other, the last one of a
+// release is on its branch, and the chart there names the image.
 func (c *Chain) In(ctx context.Context, repo *git.Repo) error {
 	for _, sha := range []string{c.InputsRevision, c.Revision, c.Commit.SHA} {
 		if _, err := repo.Run(ctx, "cat-file", "-e", sha+"^{commit}"); err != nil {
@@ -258,6 +360,15 @@ func (c *Chain) In(ctx context.Context, repo *git.Repo) error {
 		}
 		if !before {
 			return fmt.Errorf("%w: %s is not in the history of %s", ErrRepository, order[0], order[1])
+		}
+	}
+	if c.Outcome == Released {
+		on, err := repo.Run(ctx, "for-each-ref", "--contains", c.Commit.SHA, "refs/heads/"+c.Commit.Branch, "refs/remotes/*/"+c.Commit.Branch)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRepository, err)
+		}
+		if on == "" {
+			return fmt.Errorf("%w: %s is not on the branch %s; fetch first", ErrRepository, c.Commit.SHA, c.Commit.Branch)
 		}
 	}
 	parent, err := repo.Run(ctx, "rev-parse", c.Commit.SHA+"^")

@@ -128,12 +128,15 @@ func TestProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := proof.Verify(text, s.Verifier, false)
+	read, err := proof.Verify(text, s.Verifier, proof.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(encode(t, read), encode(t, chain)) {
 		t.Errorf("%s; want %s", encode(t, read), encode(t, chain))
+	}
+	if read.Outcome != proof.Released || !strings.HasPrefix(read.Verdict(), "a release: the commit "+commits[2]) || strings.Contains(read.Verdict(), "no cluster") {
+		t.Errorf("%s: %s", read.Outcome, read.Verdict())
 	}
 	if read.Image != "docker.io/user/backstage-gitops@"+digest || read.Commit.SHA != commits[2] || read.ArgoCD.Revision != commits[2] || len(read.ArgoCD.Running) != 2 || len(read.Attached) != 4 {
 		t.Errorf("%+v", read)
@@ -192,11 +195,108 @@ func TestNotRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := proof.Verify(text, s.Verifier, false); !errors.Is(err, proof.ErrNotRun) {
+	if _, err := proof.Verify(text, s.Verifier, proof.Want{}); !errors.Is(err, proof.ErrNotRun) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := proof.Verify(text, s.Verifier, true); err != nil {
+	if _, err := proof.Verify(text, s.Verifier, proof.Want{Unproven: true}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWant: a document on something else than what is asked for is refused, and so is what no document can be on.
+func TestWant(t *testing.T) {
+	t.Parallel()
+	_, commits := repository(t)
+	chain, err := proof.New(encode(t, facts(commits)), "charts/backstage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := signer(t)
+	text, err := chain.Sign(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := "sha256:" + strings.Repeat("0", 64)
+	for what, c := range map[string]struct {
+		want proof.Want
+		err  error
+	}{
+		"the image":                 {proof.Want{Image: "docker.io/user/backstage-gitops@" + digest}, nil},
+		"the image, as docker does": {proof.Want{Image: "user/backstage-gitops@" + digest}, nil},
+		"the image, with a tag":     {proof.Want{Image: "docker.io/user/backstage-gitops:main-1@" + digest}, nil},
+		"the digest":                {proof.Want{Image: digest}, nil},
+		"the commit":                {proof.Want{Revision: commits[1]}, nil},
+		"both":                      {proof.Want{Image: digest, Revision: commits[1]}, nil},
+		"another image":             {proof.Want{Image: "docker.io/user/backstage-gitops@" + other}, proof.ErrOtherImage},
+		"another name":              {proof.Want{Image: "docker.io/evil/backstage-gitops@" + digest}, proof.ErrOtherImage},
+		"another registry":          {proof.Want{Image: "ghcr.io/user/backstage-gitops@" + digest}, proof.ErrOtherImage},
+		"another digest":            {proof.Want{Image: other}, proof.ErrOtherImage},
+		"the bump commit":           {proof.Want{Revision: commits[2]}, proof.ErrOtherRevision},
+		"another commit":            {proof.Want{Image: digest, Revision: commits[0]}, proof.ErrOtherRevision},
+		"a short commit":            {proof.Want{Revision: commits[1][:12]}, proof.ErrWant},
+		"a branch":                  {proof.Want{Revision: "main"}, proof.ErrWant},
+		"a tag":                     {proof.Want{Image: "docker.io/user/backstage-gitops:main-1"}, proof.ErrWant},
+		"half a digest":             {proof.Want{Image: digest[:20]}, proof.ErrWant},
+		"no name":                   {proof.Want{Image: "@" + digest}, proof.ErrWant},
+		"no reference":              {proof.Want{Image: "docker.io/UPPER@" + digest}, proof.ErrWant},
+	} {
+		if _, err := proof.Verify(text, s.Verifier, c.want); !errors.Is(err, c.err) {
+			t.Errorf("%s: got %v, want %v", what, err, c.err)
+		}
+	}
+}
+
+// TestProposed: a commit that waits in a pull request makes a document, which says that it is of a proposal and has to be
+// wanted as one; merged it is a release.
+func TestProposed(t *testing.T) {
+	t.Parallel()
+	dir, commits := repository(t)
+	f := facts(commits)
+	set(t, f, map[string]any{"number": 7, "url": "https://github.com/user/repo/pull/7"}, "commit", "pullRequest")
+	chain, err := proof.New(encode(t, f), "charts/backstage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := signer(t)
+	text, err := chain.Sign(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []proof.Want{{}, {Unproven: true}, {Image: digest}} {
+		if _, err := proof.Verify(text, s.Verifier, want); !errors.Is(err, proof.ErrProposed) || !strings.Contains(err.Error(), "https://github.com/user/repo/pull/7") {
+			t.Errorf("%+v: got %v", want, err)
+		}
+	}
+	read, err := proof.Verify(text, s.Verifier, proof.Want{Proposed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Outcome != proof.Proposed || !strings.HasPrefix(read.Verdict(), "a proposal and no release: ") || !bytes.Contains(encode(t, read), []byte(`"outcome":"proposed"`)) {
+		t.Errorf("%s: %s", encode(t, read), read.Verdict())
+	}
+	if err := read.In(t.Context(), git.Open(dir)); err != nil {
+		t.Error(err)
+	}
+
+	// Whoever can sign can still not call it a release.
+	for what, outcome := range map[string]string{"a release": proof.Released, "nothing": "", "something else": "done"} {
+		chain.Outcome = outcome
+		text, err := chain.Sign(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := proof.Verify(text, s.Verifier, proof.Want{Proposed: true}); !errors.Is(err, proof.ErrBroken) {
+			t.Errorf("called %s: got %v", what, err)
+		}
+	}
+
+	set(t, f, true, "commit", "pullRequest", "merged")
+	merged, err := proof.New(encode(t, f), "charts/backstage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if merged.Outcome != proof.Released || merged.Commit.PullRequest.Number != 7 {
+		t.Errorf("%+v", merged)
 	}
 }
 
@@ -267,7 +367,7 @@ func TestTampered(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			if _, err := proof.Verify(c.text, c.by.Verifier, true); !errors.Is(err, c.want) {
+			if _, err := proof.Verify(c.text, c.by.Verifier, proof.Want{Unproven: true, Proposed: true}); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})
@@ -288,6 +388,7 @@ func TestRepository(t *testing.T) {
 		"another parent": {func(c *proof.Chain) { c.Commit.Parent = commits[0] }, dir, "the parent of"},
 		"another chart":  {func(c *proof.Chain) { c.Commit.Chart = "charts/none" }, dir, "has no chart charts/none"},
 		"another digest": {func(c *proof.Chain) { c.Commit.Digest = "sha256:2" }, dir, "names \"" + digest},
+		"another branch": {func(c *proof.Chain) { c.Commit.Branch = "other" }, dir, "is not on the branch other"},
 		"no repository":  {func(*proof.Chain) {}, t.TempDir(), "it has no commit"},
 	} {
 		chain, err := proof.New(encode(t, facts(commits)), "charts/backstage")

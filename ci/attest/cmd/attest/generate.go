@@ -17,12 +17,7 @@ func newGenerateKeyPair() *cobra.Command {
 		Long: `Make a signing key, encrypted with the password in ` + keyPasswordVariable + `, and its public half: PREFIX.key and PREFIX.pub, as
 cosign generate-key-pair does. A file that is there is not overwritten.`,
 		Example: `  attest generate-key-pair --output-key-prefix cosign`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("%s takes no argument %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
-			}
-			return nil
-		},
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			password := os.Getenv(keyPasswordVariable)
 			if password == "" {

@@ -25,13 +25,7 @@ const (
 // attested is the result of attest image.
 type attested struct {
 	Image string `json:"image"`
-	// Signed says whether anything signs the image; SignedBy is the key or the identity.
-	Signed   bool   `json:"signed"`
-	SignedBy string `json:"signedBy,omitempty"`
-	// PublicKey verifies the signatures of a key.
-	PublicKey string `json:"publicKey,omitempty"`
-	// Logged says whether the signatures are in the public transparency log.
-	Logged bool `json:"transparencyLog"`
+	signature
 	// Packages counts the SBOM's packages, by kind and in all.
 	Packages map[string]int    `json:"packages"`
 	Total    int               `json:"total"`
@@ -56,21 +50,21 @@ that and the image itself, and attach it all to the image in its registry. What 
 
 What signs: the key in ` + keyVariable + `, encrypted as cosign does with ` + keyPasswordVariable + `; or --key-service; or
 the workflow of the GitHub Actions job that runs, with --keyless. Without any of them only the SBOMs are attached,
-unsigned, and the result says so.
+unsigned, and the result says so; one that is given but empty, or by half, is refused.
 
-With --vulnerability-database the SBOM is looked up in it before anything is attached. Where it cannot be had the
-result says that nothing was scanned, or with --require-scan it is an error.
+With --vulnerability-database the SBOM is looked up in it before anything is attached. Where it cannot be reached the
+result says that nothing was scanned, or with --require-scan it is an error; one that is broken is an error.
 
 With --username the registry's password is read from ` + passwordVariable + `; otherwise the docker CLI's own
 sign-in is used.`,
 		Example: `  attest image docker.io/user/backstage-gitops@sha256:… --repository https://github.com/user/repo --revision $(git rev-parse HEAD) --builder https://github.com/user/repo/actions`,
 		Args:    oneArg("image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := at.open(cmd.Context(), args[0])
+			s, err := by.signer(cmd.Context())
 			if err != nil {
 				return err
 			}
-			s, err := by.signer(cmd.Context())
+			i, err := at.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -108,7 +102,7 @@ func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin 
 			}
 		}
 	}
-	result := &attested{Image: i.Ref(), Packages: documents.Packages, Total: documents.Total()}
+	result := &attested{Image: i.Ref(), signature: signedBy(s), Packages: documents.Packages, Total: documents.Total()}
 	if result.Scan, err = look.scan(ctx, documents.SPDX, ignore); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.Ref(), err)
 	}
@@ -120,7 +114,6 @@ func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin 
 	if err != nil {
 		return nil, err
 	}
-	result.Signed, result.SignedBy, result.PublicKey, result.Logged = true, s.Verifier.Signer(), s.Verifier.PublicKey, s.Logged
 	result.Attached, err = i.Attach(ctx, s,
 		// Last what says that all the others are there.
 		i.Statement(attest.SPDX, documents.SPDX),

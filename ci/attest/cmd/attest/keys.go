@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,15 +24,28 @@ func (s *signing) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.log, "transparency-log", false, "enter the signatures of a key into Sigstore's public transparency log; those without a key always are")
 }
 
-var errSigners = errors.New("there is more than one thing to sign with: choose one of " + keyVariable + ", --key-service and --keyless")
+var (
+	errSigners = errors.New("there is more than one thing to sign with: choose one of " + keyVariable + ", --key-service and --keyless")
+	// What is given and empty is a mistake: taken for not given, it would leave a release unsigned.
+	errEmptyKey     = errors.New(keyVariable + ", the signing key, is given but empty: give the key that cosign generate-key-pair makes, or none, not even an empty one")
+	errLonePassword = errors.New(keyPasswordVariable + ", the password of the signing key, is given without a key in " + keyVariable + ": give both, or neither")
+	errLoneLog      = errors.New("--transparency-log wants something to sign with: set " + keyVariable)
+)
 
 // signer is none where nothing signs.
 func (s *signing) signer(ctx context.Context) (*attest.Signer, error) {
-	key := os.Getenv(keyVariable)
+	key, keyGiven := os.LookupEnv(keyVariable)
+	password, passwordGiven := os.LookupEnv(keyPasswordVariable)
+	switch {
+	case keyGiven && strings.TrimSpace(key) == "":
+		return nil, errEmptyKey
+	case passwordGiven && !keyGiven:
+		return nil, errLonePassword
+	}
 	var ways []func() (*attest.Signer, error)
-	if key != "" {
+	if keyGiven {
 		ways = append(ways, func() (*attest.Signer, error) {
-			opened, err := attest.OpenKey([]byte(key), []byte(os.Getenv(keyPasswordVariable)))
+			opened, err := attest.OpenKey([]byte(key), []byte(password))
 			if err != nil {
 				return nil, fmt.Errorf("%s and %s: %w", keyVariable, keyPasswordVariable, err)
 			}
@@ -48,7 +62,7 @@ func (s *signing) signer(ctx context.Context) (*attest.Signer, error) {
 	case len(ways) > 1:
 		return nil, errSigners
 	case len(ways) == 0 && s.log:
-		return nil, errors.New("--transparency-log wants something to sign with: set " + keyVariable)
+		return nil, errLoneLog
 	case len(ways) == 0:
 		return nil, nil
 	}
@@ -59,10 +73,49 @@ func (s *signing) signer(ctx context.Context) (*attest.Signer, error) {
 	return signer, err
 }
 
+// signature is who signs, for a result.
+type signature struct {
+	// Signed says whether anything signs; SignedBy is the key or the identity.
+	Signed   bool   `json:"signed"`
+	SignedBy string `json:"signedBy,omitempty"`
+	// PublicKey verifies the signatures of a key.
+	PublicKey string `json:"publicKey,omitempty"`
+	// Logged says whether the signatures are in the public transparency log.
+	Logged bool `json:"transparencyLog"`
+}
+
+func signedBy(s *attest.Signer) signature {
+	if s == nil {
+		return signature{}
+	}
+	return signature{Signed: true, SignedBy: s.Verifier.Signer(), PublicKey: s.Verifier.PublicKey, Logged: s.Logged}
+}
+
+func newSigner() *cobra.Command {
+	var by signing
+	cmd := &cobra.Command{
+		Use:   "signer",
+		Short: "Say who would sign, and refuse what cannot.",
+		Long: `Say who would sign, and refuse what cannot: a key that is given but empty, its password without it, a password that
+does not open it, more than one thing to sign with. Nothing is signed. It is for before minutes of work.`,
+		Example: `  attest signer`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := by.signer(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), signedBy(s))
+		},
+	}
+	by.flags(cmd)
+	return cmd
+}
+
 // trust is whose signatures count.
 type trust struct {
-	key, service, identity, issuer string
-	log                            bool
+	key, service, identity, issuer, root string
+	log                                  bool
 }
 
 func (t *trust) flags(cmd *cobra.Command) {
@@ -70,12 +123,25 @@ func (t *trust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.service, "key-service", "", "the key of this service, see gitops serve-key")
 	cmd.Flags().StringVar(&t.identity, "identity", "", "the workflow that signs without a key, https://github.com/OWNER/REPO/.github/workflows/FILE@REF")
 	cmd.Flags().StringVar(&t.issuer, "issuer", attest.GitHubIssuer, "who vouches for the identity")
-	cmd.Flags().BoolVar(&t.log, "transparency-log", false, "want the signatures of a key in Sigstore's public transparency log")
+	cmd.Flags().BoolVar(&t.log, "transparency-log", false, "want the signatures of a key in Sigstore's public transparency log; those without a key have to be in any case")
+	cmd.Flags().StringVar(&t.root, "trusted-root", "", "the file of Sigstore's trusted root, for --identity and --transparency-log without a network, as cosign trusted-root create writes it")
 }
 
-var errTrust = errors.New("say whose signature it has to be: exactly one of --key, --key-service and --identity")
+var (
+	errTrust = errors.New("say whose signature it has to be: exactly one of --key, --key-service and --identity")
+	errRoot  = errors.New("--trusted-root is for --identity, and for --transparency-log: a key needs none")
+)
 
 func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
+	var trusted []byte
+	if t.root != "" {
+		if t.identity == "" && !t.log {
+			return nil, usageError{errRoot}
+		}
+		if trusted, err = os.ReadFile(t.root); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case t.key != "" && t.service == "" && t.identity == "":
 		text, err := os.ReadFile(t.key)
@@ -83,7 +149,7 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 			return nil, err
 		}
 		if v, err = attest.NewVerifier(text); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.key, err)
+			return nil, of(t.key, err)
 		}
 	case t.service != "" && t.key == "" && t.identity == "":
 		s, err := attest.OpenService(ctx, t.service)
@@ -92,12 +158,21 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		}
 		v = s.Verifier
 	case t.identity != "" && t.key == "" && t.service == "":
-		return attest.NewKeylessVerifier(t.identity, t.issuer)
+		v, err = attest.NewKeylessVerifier(t.identity, t.issuer, trusted)
+		return v, of(t.root, err)
 	default:
 		return nil, usageError{errTrust}
 	}
 	if t.log {
-		err = v.Log()
+		err = of(t.root, v.Log(trusted))
 	}
 	return v, err
+}
+
+// of says which file an error is about, where there is one.
+func of(file string, err error) error {
+	if err == nil || file == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", file, err)
 }

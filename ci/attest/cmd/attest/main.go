@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run()) }
@@ -69,14 +70,26 @@ sentence and exit code 1, a wrong command line exit code 2.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return refuseEmpty(cmd) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newImage(), newVerifyRelease(), newSign(), newVerify(), newProof(), newGenerateKeyPair(), newPublicKey())
+	root.AddCommand(newImage(), newVerifyRelease(), newSign(), newVerify(), newProof(), newGenerateKeyPair(), newPublicKey(), newSigner())
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root
+}
+
+// refuseEmpty refuses a flag that is given but empty, as of a variable that is not set: taken for not given, it would sign
+// nothing, or accept anything.
+func refuseEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
+			err = usageError{fmt.Errorf("--%s is given but empty: give it a value, or leave it out; see %s --help", f.Name, cmd.CommandPath())}
+		}
+	})
+	return err
 }
 
 // oneArg wants exactly one positional argument.
@@ -87,6 +100,14 @@ func oneArg(name string) cobra.PositionalArgs {
 		}
 		return usageError{fmt.Errorf("%s wants one %s; see %s --help", cmd.CommandPath(), name, cmd.CommandPath())}
 	}
+}
+
+// noArgs wants no positional argument.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
 }
 
 // printJSON writes a result.

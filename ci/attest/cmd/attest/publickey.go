@@ -16,7 +16,7 @@ func newPublicKey() *cobra.Command {
 		Long: `Write the public half of a signing key, PEM: of the one in ` + keyVariable + `, or of --key-service. It is what
 verify-release and cosign verify take as --key.`,
 		Example: `  attest public-key --out cosign.pub`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := by.signer(cmd.Context())
 			if err != nil {

@@ -29,11 +29,11 @@ image. What signs is the same; without anything that does the result says so. A 
 		Example: `  attest sign docker.io/user/backstage-gitops-chart@sha256:…`,
 		Args:    oneArg("reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := at.open(cmd.Context(), args[0])
+			s, err := by.signer(cmd.Context())
 			if err != nil {
 				return err
 			}
-			s, err := by.signer(cmd.Context())
+			i, err := at.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

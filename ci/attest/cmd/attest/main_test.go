@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,8 +60,46 @@ func must(t *testing.T, args ...string) string {
 	return out
 }
 
-// publish puts an image with one npm package into a registry that has no referrers API, and returns its reference.
-func publish(t *testing.T) string {
+// unset takes variables out of the environment, until the test ends.
+func unset(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		t.Setenv(name, "") // brings it back
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// keyPair makes cosign.key and cosign.pub in a new working directory, and leaves nothing to sign with in the environment.
+func keyPair(t *testing.T) (private string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	unset(t, keyVariable, keyPasswordVariable)
+	t.Setenv(keyPasswordVariable, canary)
+	must(t, "generate-key-pair")
+	unset(t, keyPasswordVariable)
+	text, err := os.ReadFile("cosign.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// registryHost is a registry that has no referrers API.
+func registryHost(t *testing.T, wrap func(http.Handler) http.Handler, options ...registry.Option) string {
+	t.Helper()
+	h := registry.New(append(options, registry.Logger(log.New(io.Discard, "", 0)))...)
+	if wrap != nil {
+		h = wrap(h)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// publish puts an image with one npm package into a registry, and returns its reference.
+func publish(t *testing.T, host string) (ref string, content v1.Image) {
 	t.Helper()
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
@@ -87,10 +127,7 @@ func publish(t *testing.T) string {
 	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(s.Close)
-	repository := strings.TrimPrefix(s.URL, "http://") + "/app"
-	tag, err := name.NewTag(repository + ":1")
+	tag, err := name.NewTag(host + "/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +138,14 @@ func publish(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return repository + "@" + digest.String()
+	return host + "/app@" + digest.String(), img
 }
+
+// origin is where the image comes from.
+var origin = []string{"--repository", "https://github.com/acme/portal", "--revision", revision, "--builder", "https://github.com/acme/portal/builder"}
+
+// with is a command line with more behind it.
+func with(args []string, more ...string) []string { return append(slices.Clone(args), more...) }
 
 // database is a vulnerability database in which express has a vulnerability of high severity.
 func database(t *testing.T) string {
@@ -129,6 +172,7 @@ func database(t *testing.T) string {
 func TestProgram(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
+	unset(t, keyVariable, keyPasswordVariable)
 	if _, err := attestRun(t, "generate-key-pair"); err == nil || !strings.Contains(err.Error(), keyPasswordVariable) {
 		t.Errorf("a key without a password: %v", err)
 	}
@@ -145,13 +189,13 @@ func TestProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unset(t, keyPasswordVariable)
 
 	// Without a key: the SBOMs alone, and the result says so.
-	ref := publish(t)
-	origin := []string{"--repository", "https://github.com/acme/portal", "--revision", revision, "--builder", "https://github.com/acme/portal/builder"}
-	image := append([]string{"image", ref, "--name", "example.com/app"}, origin...)
+	ref, _ := publish(t, registryHost(t, nil))
+	image := with([]string{"image", ref, "--name", "example.com/app"}, origin...)
 	var bare attested
-	if err := json.Unmarshal([]byte(must(t, append(image, "--out", dir)...)), &bare); err != nil {
+	if err := json.Unmarshal([]byte(must(t, with(image, "--out", dir)...)), &bare); err != nil {
 		t.Fatal(err)
 	}
 	if bare.Signed || bare.Total != 1 || len(bare.Attached) != 2 || bare.Scan.Scanned || bare.Scan.Reason != "no vulnerability database was given" {
@@ -162,14 +206,15 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%s: %s, %v", file, text, err)
 		}
 	}
-	verify := append([]string{"verify-release", ref, "--name", "example.com/app", "--key", "cosign.pub"}, origin...)
+	verify := with([]string{"verify-release", ref, "--name", "example.com/app", "--key", "cosign.pub"}, origin...)
 	if _, err := attestRun(t, verify...); err == nil || !strings.Contains(err.Error(), "unsigned") {
 		t.Errorf("got %v", err)
 	}
 
 	t.Setenv(keyVariable, string(private))
+	t.Setenv(keyPasswordVariable, canary)
 	// Nothing is attached to an image that is refused.
-	vulnerable := append(image, "--vulnerability-database", database(t), "--fail-on", "high")
+	vulnerable := with(image, "--vulnerability-database", database(t), "--fail-on", "high")
 	if _, err := attestRun(t, vulnerable...); err == nil || !strings.Contains(err.Error(), "CVE-2026-0001 (high) in express 4.22.1") {
 		t.Errorf("got %v", err)
 	}
@@ -178,12 +223,14 @@ func TestProgram(t *testing.T) {
 		want string
 	}{
 		"not scanned":         {[]string{"--require-scan"}, "not scanned, and --require-scan wants it: no vulnerability database was given"},
-		"no database":         {[]string{"--require-scan", "--vulnerability-database", t.TempDir()}, "no vulnerability database could be reached"},
+		"no site":             {[]string{"--require-scan", "--vulnerability-database", "http://127.0.0.1:1/databases"}, "not scanned, and --require-scan wants it: no vulnerability database could be reached"},
+		"no database":         {[]string{"--vulnerability-database", t.TempDir()}, "the vulnerability database cannot be used"},
+		"a broken database":   {[]string{"--vulnerability-database", filepath.Dir(writeAs(t, v6.VulnerabilityDBFileName, "no database"))}, "the vulnerability database cannot be used"},
 		"no severity":         {[]string{"--fail-on", "bad"}, "it can be negligible, low, medium, high, critical"},
 		"two signers":         {[]string{"--key-service", "http://127.0.0.1:1"}, "more than one thing to sign with"},
 		"a list that expired": {[]string{"--ignore-vulnerabilities", write(t, "ignore: [{vulnerability: CVE-1, reason: x, expires: 2020-01-01}]")}, "has expired on 2020-01-01"},
 	} {
-		if _, err := attestRun(t, append(image, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := attestRun(t, with(image, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", what, err, c.want)
 		}
 	}
@@ -193,7 +240,7 @@ func TestProgram(t *testing.T) {
 
 	ignored := write(t, "ignore: [{vulnerability: CVE-2026-0001, package: express, reason: not called, expires: 9999-12-31}]")
 	var made attested
-	if err := json.Unmarshal([]byte(must(t, append(vulnerable, "--ignore-vulnerabilities", ignored)...)), &made); err != nil {
+	if err := json.Unmarshal([]byte(must(t, with(vulnerable, "--ignore-vulnerabilities", ignored)...)), &made); err != nil {
 		t.Fatal(err)
 	}
 	if !made.Signed || made.Logged || len(made.Attached) != 4 || !made.Scan.Scanned || made.Scan.Ignored != 1 || made.Scan.Threshold != "high" {
@@ -201,6 +248,20 @@ func TestProgram(t *testing.T) {
 	}
 	if out := must(t, verify...); !strings.Contains(out, made.SignedBy) || !strings.Contains(out, revision) {
 		t.Errorf("it does not say by whom and of what: %s", out)
+	}
+	// A higher threshold lets it pass, and where there is no database the result says so.
+	var passed, unscanned attested
+	if err := json.Unmarshal([]byte(must(t, with(image, "--vulnerability-database", database(t), "--fail-on", "critical")...)), &passed); err != nil {
+		t.Fatal(err)
+	}
+	if passed.Scan.Found["high"] != 1 || !passed.Attached[0].Kept {
+		t.Errorf("%+v, %+v", passed, passed.Scan)
+	}
+	if err := json.Unmarshal([]byte(must(t, with(image, "--vulnerability-database", "http://127.0.0.1:1/databases")...)), &unscanned); err != nil {
+		t.Fatal(err)
+	}
+	if unscanned.Scan.Scanned || !strings.HasPrefix(unscanned.Scan.Reason, "no vulnerability database could be reached") {
+		t.Errorf("%+v", unscanned.Scan)
 	}
 	must(t, "public-key", "--out", "again.pub")
 	must(t, "verify-release", ref, "--name", "example.com/app", "--key", "again.pub")
@@ -213,7 +274,12 @@ func TestProgram(t *testing.T) {
 
 func write(t *testing.T, text string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "ignore.yaml")
+	return writeAs(t, "ignore.yaml", text)
+}
+
+func writeAs(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +289,11 @@ func write(t *testing.T, text string) string {
 // TestUsage: a wrong command line is another error than a command that failed.
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"none"}, {"image"}, {"image", "a", "b"}, {"image", "a", "--none"}, {"verify-release", "a"}, {"verify-release", "a", "--key", "k", "--identity", "i"}, {"proof", "none"}, {"proof", "verify"}} {
+	for _, args := range [][]string{{"none"}, {"image"}, {"image", "a", "b"}, {"image", "a", "--none"}, {"verify-release", "a"}, {"verify-release", "a", "--key", "k", "--identity", "i"}, {"proof", "none"}, {"proof", "verify"},
+		{"image", "a", "--key-service", ""}, {"verify-release", "a", "--key", ""}, {"verify-release", "a", "--key", "k", "--revision", ""}, {"proof", "verify", "f", "--key", "k", "--image", ""},
+		{"proof", "verify", "f", "--key", "k", "--image", "app:1"}, {"proof", "verify", "f", "--key", "k", "--revision", "main"}, {"proof", "verify", "f", "--key", "k", "--trusted-root", "r"},
+		{"signer", "a"}, {"public-key", "a"}, {"generate-key-pair", "a"},
+	} {
 		_, err := attestRun(t, args...)
 		var usage usageError
 		if !errors.As(err, &usage) {

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// asProgram has this test's binary be the program.
+const asProgram = "ATTEST_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(run())
+	}
+	os.Exit(m.Run())
+}
+
+// TestVerifyRelease: a release that is not what it has to be is refused by name of what is wrong.
+func TestVerifyRelease(t *testing.T) {
+	private := keyPair(t)
+	var broken atomic.Value
+	broken.Store("")
+	ref, content := publish(t, registryHost(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if path.Base(r.URL.Path) == broken.Load().(string) && r.Method == http.MethodGet {
+				_, _ = w.Write([]byte("another layer"))
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}))
+	verify := []string{"verify-release", ref, "--name", "example.com/app", "--key", "cosign.pub"}
+	refused := func(what, want string, args ...string) {
+		t.Helper()
+		if out, err := attestRun(t, args...); err == nil || out != "" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %s, %v; want %q", what, out, err, want)
+		}
+	}
+	refused("unsigned", "is unsigned: nothing is attached to it: release it again with a signing key", verify...)
+	// The bare SBOMs are no signature.
+	must(t, with([]string{"image", ref, "--name", "example.com/app"}, origin...)...)
+	refused("with SBOMs alone", "is unsigned: nothing is attached to it", verify...)
+
+	t.Setenv(keyVariable, private)
+	t.Setenv(keyPasswordVariable, canary)
+	must(t, with([]string{"image", ref, "--name", "example.com/app"}, origin...)...)
+	must(t, with(verify, origin...)...)
+	for flag, c := range map[string]struct{ value, want string }{
+		"--revision":   {bump, "its provenance is refused: a provenance for another commit: " + revision + ", not " + bump},
+		"--repository": {"https://github.com/evil/portal", "its provenance is refused: a provenance of another source repository"},
+		"--builder":    {"https://evil.example", "its provenance is refused: a provenance of another builder"},
+	} {
+		refused(flag, c.want, with(verify, flag, c.value)...)
+	}
+
+	must(t, "public-key", "--out", "first.pub")
+	must(t, "generate-key-pair", "--output-key-prefix", "other")
+	refused("another key", "its signature is refused: signed by another key", with([]string{"verify-release", ref, "--name", "example.com/app"}, "--key", "other.pub")...)
+	must(t, "verify-release", ref, "--name", "example.com/app", "--key", "first.pub")
+
+	layers, err := content.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := layers[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(digest.String())
+	refused("a tampered layer", "the image was tampered with: its content does not match its digest", verify...)
+	_, manifest, _ := strings.Cut(ref, "@")
+	broken.Store(manifest)
+	refused("a tampered manifest", "the image was tampered with: its content does not match its digest", verify...)
+}
+
+// TestSecretsStay: key and password are in no argument, in nothing that the program prints, and in no file that it writes,
+// here or in the registry, whether it succeeds or fails.
+func TestSecretsStay(t *testing.T) {
+	private := keyPair(t)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage, temp := t.TempDir(), t.TempDir()
+	ref, _ := publish(t, registryHost(t, nil, registry.WithBlobHandler(registry.NewDiskBlobHandler(storage))))
+	lines := strings.Split(strings.TrimSpace(private), "\n")
+	secrets := map[string]string{"password": canary, "password, encoded": base64.StdEncoding.EncodeToString([]byte(canary)), "key": lines[len(lines)/2]}
+	clean := func(where string, text []byte) {
+		t.Helper()
+		for what, secret := range secrets {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("the %s is in %s", what, where)
+			}
+		}
+	}
+	try := func(password string, args ...string) error {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + temp, "TMPDIR=" + temp, asProgram + "=1", keyVariable + "=" + private, keyPasswordVariable + "=" + password}
+		out, err := cmd.CombinedOutput()
+		clean("the arguments of "+args[0], []byte(strings.Join(cmd.Args, " ")))
+		clean("what "+args[0]+" prints", out)
+		if err != nil {
+			t.Logf("%s", out)
+		}
+		return err
+	}
+	digest := ref[strings.Index(ref, "@")+1:]
+	if err := os.WriteFile("facts.json", facts(t, digest, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"signer"},
+		{"public-key", "--out", "again.pub"},
+		with([]string{"image", ref, "--name", "example.com/app", "--out", "."}, origin...),
+		{"verify-release", ref, "--name", "example.com/app", "--key", "again.pub"},
+		{"proof", "sign", "facts.json", "--out", "release.proof.json"},
+		{"proof", "verify", "release.proof.json", "--key", "again.pub", "--image", digest, "--revision", revision},
+	} {
+		if err := try(canary, args...); err != nil {
+			t.Errorf("%s: %v", args[0], err)
+		}
+	}
+	for _, args := range [][]string{
+		{"signer"},
+		with([]string{"image", ref, "--name", "example.com/app"}, origin...),
+		{"proof", "sign", "facts.json"},
+		{"image", "localhost:1/app@" + digest},
+	} {
+		if err := try("wrong-"+canary, args...); err == nil {
+			t.Errorf("%s: opened by a wrong password", args[0])
+		}
+	}
+	files := 0
+	for _, root := range []string{dir, storage, temp} {
+		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Base(name) == "cosign.key" {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			clean(name, text)
+			files++
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The image's two blobs, four bundles and an empty configuration in the registry; here two SBOMs, the document, the facts, two public keys.
+	if files < 12 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,12 +66,21 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	if image != "" && digest == "" {
 		return "", fmt.Errorf("--image is %q: name it by its digest, NAME@sha256:…", image)
 	}
-	if key != nil && identity != "" {
-		return "", errors.New("say whose signature it has to be: --key or --identity, not both")
+	if name = untagged(name); name != embeddedImage && strings.HasPrefix(name, registryHost+"/") {
+		return "", fmt.Errorf("--image is %q: the embedded registry's image is %s", image, embeddedImage)
+	}
+	if err := m.signing(); err != nil {
+		return "", err
 	}
 	r := m.releaser(target{image: name, remote: gitRemote, branch: branch, username: username, password: password})
-	if r.embeddedName(name) {
-		r.target.image = ""
+	own := key == nil && identity == "" && m.SigningKey == nil
+	switch {
+	case key != nil && identity != "":
+		return "", errors.New("say whose signature it has to be: --key or --identity, not both")
+	case own && !r.embeddedRegistry():
+		return "", errors.New("say whose signature it has to be: --key, --identity or --signing-key")
+	case own && m.TransparencyLog:
+		return "", errEmbeddedLog
 	}
 	if err := r.connect(ctx); err != nil {
 		return "", err
@@ -93,8 +103,9 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 		args = []string{"--identity", identity}
 	case m.SigningKey != nil:
 		a.box, args = a.box.WithMountedFile("/key.pub", a.publicKey()), []string{"--key", "/key.pub"}
-	case !r.embeddedRegistry():
-		return "", errors.New("say whose signature it has to be: --key, --identity or --signing-key")
+	}
+	if m.TransparencyLog {
+		args = append(args, logFlag)
 	}
 	said, err := a.look(ctx, revision, args...)
 	if err != nil {
@@ -112,6 +123,9 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 //
 // +cache="never"
 func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
+	if err := m.signing(); err != nil {
+		return nil, err
+	}
 	r := m.releaser(target{})
 	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
 	a := &attester{releaser: r}
@@ -124,6 +138,7 @@ func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
 // publicKey is the public half of the key that signs.
 func (a *attester) publicKey() *dagger.File {
 	box, args := a.signer()
+	args = slices.DeleteFunc(args, func(arg string) bool { return arg == logFlag }) // it signs nothing
 	return box.WithExec(append([]string{"attest", "public-key", "--out", "/key.pub"}, args...)).File("/key.pub")
 }
 
@@ -197,6 +212,50 @@ func (a *attester) open(ctx context.Context) error {
 	return nil
 }
 
+// logFlag has the program enter signatures into the public log, or want them there.
+const logFlag = "--transparency-log"
+
+// errEmbeddedLog says that a signature which this engine alone can verify is not for the public.
+var errEmbeddedLog = errors.New(logFlag + " is for the signatures of --signing-key: the embedded key's are in no public log; give a key, or leave the flag out")
+
+// signing refuses what signs where it is given by half or twice: a part that is
+// left out would leave the release unsigned.
+func (m *BackstageGitops) signing() error {
+	switch {
+	case m.SigningKey == nil && m.SigningPassword != nil:
+		return errors.New("--signing-password is given without --signing-key: give both, or neither")
+	case (m.OidcURL == nil) != (m.OidcToken == nil):
+		return errors.New("--oidc-url and --oidc-token go together: give both, or neither")
+	case m.SigningKey != nil && m.OidcURL != nil:
+		return errors.New("there is more than one thing to sign with: give --signing-key, or --oidc-url and --oidc-token")
+	}
+	return nil
+}
+
+// read reads the source as a releaser does, once it is clear what signs.
+func (a *attester) read(ctx context.Context) error {
+	if err := a.m.signing(); err != nil {
+		return err
+	}
+	if a.m.TransparencyLog && a.m.SigningKey == nil && a.m.OidcURL == nil {
+		return errEmbeddedLog
+	}
+	return a.releaser.read(ctx)
+}
+
+// ready refuses a key or a job that cannot sign, before there is an image.
+func (a *attester) ready(ctx context.Context) error {
+	if a.digest != "" || a.m.SigningKey == nil && a.m.OidcURL == nil {
+		return nil
+	}
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	box, args := a.signer()
+	var said json.RawMessage
+	return runProgram(ctx, box, "attest", &said, append([]string{"signer"}, args...)...)
+}
+
 // signer is how the program signs: with the given key, as the job of GitHub Actions,
 // or with the embedded key; nothing where nothing signs.
 func (a *attester) signer() (box *dagger.Container, args []string) {
@@ -208,9 +267,9 @@ func (a *attester) signer() (box *dagger.Container, args []string) {
 			box = box.WithSecretVariable("GITOPS_SIGNING_PASSWORD", a.m.SigningPassword)
 		}
 		if a.m.TransparencyLog {
-			args = []string{"--transparency-log"}
+			args = []string{logFlag}
 		}
-	case a.m.OidcURL != nil && a.m.OidcToken != nil:
+	case a.m.OidcURL != nil:
 		box = box.WithSecretVariable("ACTIONS_ID_TOKEN_REQUEST_URL", a.m.OidcURL).WithSecretVariable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", a.m.OidcToken)
 		args = []string{"--keyless"}
 	case a.embeddedRegistry():
@@ -339,7 +398,7 @@ func (a *attester) verify(ctx context.Context) error {
 		a.box, args = a.box.WithNewFile("/key.pub", a.made.PublicKey), []string{"--key", "/key.pub"}
 	}
 	if a.m.TransparencyLog && a.made.PublicKey != "" {
-		args = append(args, "--transparency-log")
+		args = append(args, logFlag)
 	}
 	said, err := a.look(ctx, a.source.InputsRevision, args...)
 	if err != nil {
@@ -372,7 +431,10 @@ func (r *releaser) named(ctx context.Context) error {
 	return nil
 }
 
-// embeddedName says whether an image is one of the embedded registry.
-func (r *releaser) embeddedName(name string) bool {
-	return name == "" || strings.HasPrefix(name, registryHost+"/")
+// untagged is an image's name without its tag.
+func untagged(name string) string {
+	if at := strings.LastIndex(name, ":"); at > strings.LastIndex(name, "/") {
+		return name[:at]
+	}
+	return name
 }

@@ -209,10 +209,11 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	v.off = !verify
 	a := &attester{releaser: r}
 	failure := r.steps(ctx,
-		step{"Read the source", r.read},
+		step{"Read the source", a.read},
 		step{"Start the services", r.connect},
 		step{"Check the Git remote", r.preflight},
 		step{"Check what is released", a.former},
+		step{"Check what signs", a.ready},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},

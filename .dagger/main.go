@@ -105,7 +105,8 @@ func New(
 	// +optional
 	signingPassword *dagger.Secret,
 
-	// Enter the signatures of the signing key into Sigstore's public transparency log.
+	// Enter the signatures of the signing key into Sigstore's public transparency log;
+	// verify-release wants them there.
 	//
 	// +optional
 	transparencyLog bool,
@@ -133,9 +134,10 @@ func New(
 	// +optional
 	vulnerabilityURL string,
 
-	// Refuse an image with a vulnerability of this severity or a higher one: negligible,
-	// low, medium, high or critical. vulnerabilities.yaml in the checkout's root lists
-	// those to ignore, each with a reason and a date on which that expires.
+	// Refuse an image with a vulnerability of this severity or a higher one, or of an
+	// unknown one: negligible, low, medium, high or critical. vulnerabilities.yaml in the
+	// checkout's root lists those to ignore, each with a reason and a date on which that
+	// expires.
 	//
 	// +optional
 	failOn string,

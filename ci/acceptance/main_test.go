@@ -46,8 +46,10 @@ func run(m *testing.M) int {
 type module struct {
 	// Checkout and Source are folders of this machine, empty for the default.
 	Checkout, Source string
-	// Key and KeyPassword sign images, empty for the default.
-	Key, KeyPassword string
+	// Key and KeyPassword sign images, empty for the default; OidcURL and OidcToken are those of a job.
+	Key, KeyPassword, OidcURL, OidcToken string
+	// Settings are more of the constructor's arguments.
+	Settings string
 	// Ephemeral leaves nothing of the embedded services behind.
 	Ephemeral bool
 }
@@ -55,8 +57,8 @@ type module struct {
 // call selects from the module and decodes what it answers into T, whose JSON is that of the selection.
 func call[T any](t *testing.T, m module, selection string, variables ...variable) (T, error) {
 	t.Helper()
-	constructor := []string{fmt.Sprintf("ephemeral: %t", m.Ephemeral)}
-	for name, text := range map[string]string{"signingKey": m.Key, "signingPassword": m.KeyPassword} {
+	constructor := []string{strings.TrimSpace(fmt.Sprintf("ephemeral: %t %s", m.Ephemeral, m.Settings))}
+	for name, text := range map[string]string{"signingKey": m.Key, "signingPassword": m.KeyPassword, "oidcURL": m.OidcURL, "oidcToken": m.OidcToken} {
 		if text == "" {
 			continue
 		}

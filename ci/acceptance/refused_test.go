@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,6 +96,62 @@ func TestRefused(t *testing.T) {
 				m.Source = c.source(t)
 			}
 			_, err := release(t, m, c.args)
+			refused(t, err, c.want)
+		})
+	}
+}
+
+// What would sign is whole and fits, or it is refused before there is an image: taken for nothing at all, it would leave a
+// release unsigned.
+func TestSigningRefused(t *testing.T) {
+	t.Parallel()
+	const password = "acceptance-signing-password"
+	private, _ := keyPair(t, password)
+	for name, c := range map[string]struct {
+		module module
+		want   string
+	}{
+		"a password without a key":    {module{KeyPassword: password}, "--signing-password is given without --signing-key"},
+		"an address without a token":  {module{OidcURL: "http://127.0.0.1:1"}, "--oidc-url and --oidc-token go together"},
+		"a token without an address":  {module{OidcToken: "token"}, "--oidc-url and --oidc-token go together"},
+		"a key and a job":             {module{Key: private, KeyPassword: password, OidcURL: "http://127.0.0.1:1", OidcToken: "token"}, "more than one thing to sign with"},
+		"a public log without a key":  {module{Settings: "transparencyLog: true"}, "--transparency-log is for the signatures of --signing-key"},
+		"an empty key":                {module{Key: "\n", KeyPassword: password}, "the signing key, is given but empty"},
+		"a key without its password":  {module{Key: private}, "the password does not open the key"},
+		"a key with another password": {module{Key: private, KeyPassword: "another"}, "the password does not open the key"},
+		"something else than a key":   {module{Key: "no key", KeyPassword: password}, "the key cannot be used"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.module.Ephemeral = true
+			_, err := release(t, c.module, "")
+			refused(t, err, c.want)
+			for _, text := range []string{password, private, "Build the image"} {
+				if err != nil && strings.Contains(err.Error(), text) {
+					t.Errorf("it says %q", text)
+				}
+			}
+		})
+	}
+}
+
+// What cannot be verified is refused, and never taken for something else that can.
+func TestVerifyRefused(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for name, c := range map[string]struct {
+		settings, args, want string
+	}{
+		"no digest":                  {"", `image: "localhost:5000/backstage-gitops:main"`, "name it by its digest"},
+		"another name":               {"", fmt.Sprintf("image: %q", "localhost:5000/other"+digest), "the embedded registry's image is localhost:5000/backstage-gitops"},
+		"a longer name":              {"", fmt.Sprintf("image: %q", "localhost:5000/backstage-gitops-chart"+digest), "the embedded registry's image is localhost:5000/backstage-gitops"},
+		"no such image":              {"", fmt.Sprintf("image: %q", "localhost:5000/backstage-gitops:main"+digest), "the registry has no such image"},
+		"nobody's":                   {"", fmt.Sprintf("image: %q", "docker.io/user/app"+digest), "say whose signature it has to be"},
+		"a public log without a key": {"transparencyLog: true", fmt.Sprintf("image: %q", "localhost:5000/backstage-gitops"+digest), "--transparency-log is for the signatures of --signing-key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := verify(t, module{Ephemeral: true, Settings: c.settings}, "("+c.args+")")
 			refused(t, err, c.want)
 		})
 	}

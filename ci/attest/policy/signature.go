@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
@@ -21,9 +22,10 @@ func Signed(ctx context.Context, i *attest.Image, v *attest.Verifier) (*attest.A
 	for _, b := range bundles {
 		statement, err := b.Read(v, i)
 		switch {
-		case err != nil:
+		case err != nil && (errors.Is(refused, ErrUnsigned) || errors.Is(refused, attest.ErrOtherKey)):
+			// What is the right one's and of no use says more than what is another's.
 			refused = fmt.Errorf("%s: its signature is refused: %w", i.Ref(), err)
-		case statement.PredicateType == attest.Signature:
+		case err == nil && statement.PredicateType == attest.Signature:
 			return &attest.Attached{PredicateType: attest.Signature, Digest: b.Digest, Kept: true}, nil
 		}
 	}

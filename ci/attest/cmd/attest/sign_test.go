@@ -5,7 +5,6 @@ import (
 	"io"
 	"log"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -52,13 +51,7 @@ func chart(t *testing.T) (ref, other string) {
 
 // TestSign signs a chart and verifies it: what is not signed, or by another key, is refused.
 func TestSign(t *testing.T) {
-	t.Chdir(t.TempDir())
-	t.Setenv(keyPasswordVariable, canary)
-	must(t, "generate-key-pair")
-	private, err := os.ReadFile("cosign.key")
-	if err != nil {
-		t.Fatal(err)
-	}
+	private := keyPair(t)
 	ref, other := chart(t)
 
 	var unsigned signed
@@ -72,7 +65,8 @@ func TestSign(t *testing.T) {
 		t.Errorf("unsigned: %v", err)
 	}
 
-	t.Setenv(keyVariable, string(private))
+	t.Setenv(keyVariable, private)
+	t.Setenv(keyPasswordVariable, canary)
 	var first, second signed
 	if err := json.Unmarshal([]byte(must(t, "sign", ref)), &first); err != nil {
 		t.Fatal(err)

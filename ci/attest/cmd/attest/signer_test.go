@@ -68,7 +68,7 @@ func TestSigner(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 			// Whatever signs says the same, before it looks at anything else.
-			for _, command := range [][]string{{"image", "localhost:1/app@sha256:" + strings.Repeat("0", 64)}, {"proof", "sign", "none.json"}, {"public-key", "--out", "none.pub"}} {
+			for _, command := range [][]string{{"image", "localhost:1/app@sha256:" + strings.Repeat("0", 64)}, {"sign", "localhost:1/app@sha256:" + strings.Repeat("0", 64)}, {"proof", "sign", "none.json"}, {"public-key", "--out", "none.pub"}} {
 				if _, again := attestRun(t, with(command, c.args...)...); again == nil || !strings.Contains(again.Error(), c.want) {
 					t.Errorf("%s: got %v, want %q", command[0], again, c.want)
 				}

@@ -76,9 +76,7 @@ func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier)
 			err = result.take(statement, i, want)
 		}
 		if err != nil {
-			if wrong[b.PredicateType] == nil || errors.Is(wrong[b.PredicateType], attest.ErrOtherKey) {
-				wrong[b.PredicateType] = err
-			}
+			wrong[b.PredicateType] = telling(wrong[b.PredicateType], err)
 			if !errors.Is(err, attest.ErrOtherKey) {
 				result.Unusable = append(result.Unusable, Unusable{b.PredicateType, b.Digest, err.Error()})
 			}
@@ -112,6 +110,15 @@ func unusable(all []Unusable) string {
 		text += fmt.Sprintf(" (and %d more)", len(all)-1)
 	}
 	return text
+}
+
+// telling is the error to show of two statements of a kind: what is wrong with one by the right signer says more than
+// that another is by somebody else.
+func telling(first, second error) error {
+	if first == nil || errors.Is(first, attest.ErrOtherKey) && !errors.Is(second, attest.ErrOtherKey) {
+		return second
+	}
+	return first
 }
 
 // take looks into a statement that is signed as it should be.

@@ -225,6 +225,12 @@ func TestVerifyRefuses(t *testing.T) {
 		"another commit":     {another(func(f *provenance.Facts) { f.Revision = strings.Repeat("f", 40) }), provenance.ErrRevision, "not " + revision},
 		"another repository": {another(func(f *provenance.Facts) { f.Repository = "https://github.com/evil/portal" }), provenance.ErrSource, "its provenance is refused"},
 		"another builder":    {another(func(f *provenance.Facts) { f.Builder = "https://evil.example" }), provenance.ErrBuilder, ""},
+		"another builder, and others signed too": {func(t *testing.T, i *attest.Image, s *attest.Signer, all map[string]attest.Statement) {
+			attach(t, i, signer(t), all)
+			another(func(f *provenance.Facts) { f.Builder = "https://evil.example" })(t, i, s, all)
+			attach(t, i, s, all)
+			attach(t, i, signer(t), all)
+		}, provenance.ErrBuilder, "its provenance is refused"},
 		"no provenance at all": {func(_ *testing.T, i *attest.Image, _ *attest.Signer, all map[string]attest.Statement) {
 			all[attest.Provenance] = i.Statement(attest.Provenance, []byte("{}"))
 		}, provenance.ErrBroken, ""},

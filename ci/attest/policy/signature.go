@@ -18,16 +18,18 @@ func Signed(ctx context.Context, i *attest.Image, v *attest.Verifier) (*attest.A
 	if err != nil {
 		return nil, err
 	}
-	refused := fmt.Errorf("%s is %w: release it again with a signing key", i.Ref(), ErrUnsigned)
+	var wrong error
 	for _, b := range bundles {
 		statement, err := b.Read(v, i)
 		switch {
-		case err != nil && (errors.Is(refused, ErrUnsigned) || errors.Is(refused, attest.ErrOtherKey)):
-			// What is the right one's and of no use says more than what is another's.
-			refused = fmt.Errorf("%s: its signature is refused: %w", i.Ref(), err)
-		case err == nil && statement.PredicateType == attest.Signature:
+		case err != nil:
+			wrong = telling(wrong, err)
+		case statement.PredicateType == attest.Signature:
 			return &attest.Attached{PredicateType: attest.Signature, Digest: b.Digest, Kept: true}, nil
 		}
 	}
-	return nil, refused
+	if wrong != nil {
+		return nil, fmt.Errorf("%s: its signature is refused: %w", i.Ref(), wrong)
+	}
+	return nil, fmt.Errorf("%s is %w: release it again with a signing key", i.Ref(), ErrUnsigned)
 }

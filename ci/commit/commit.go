@@ -216,13 +216,37 @@ func (rel Release) Trailers() string {
 }
 
 // Message is the commit's message, a conventional commit.
-func (rel Release) Message() string { return rel.Title() + SkipCI + "\n\n" + rel.Trailers() }
+func (rel Release) Message() string { return rel.message().String() }
+
+func (rel Release) message() Message {
+	return Message{Title: rel.Title(), Trailers: rel.Trailers(), Key: SourceTrailer}
+}
+
+// Message is what a commit says, and how commits of its kind are known from all others: each names in a trailer the
+// commit that it is made of.
+type Message struct {
+	// Title is the first line, without SkipCI.
+	Title string
+	// Trailers are the lines that a machine can read, that of Key among them.
+	Trailers string
+	// Key is that trailer's, and Of what stands before the commit in it.
+	Key, Of string
+}
+
+// String is the message of a commit on a branch that people pull.
+func (m Message) String() string { return m.Title + SkipCI + "\n\n" + m.Trailers }
+
+// Proposed is the message of a commit on the branch of a pull request: GitHub would start no checks for one that says
+// SkipCI, and could never merge it.
+func (m Message) Proposed() string { return m.Title + "\n\n" + m.Trailers }
 
 // The trailers by which a release commit is known again; a revert has no source.
 const (
 	digestTrailer = "Digest"
 	// SourceTrailer names the released commit in the message of a release's commit.
 	SourceTrailer = "Source-Revision"
+	// ChangeTrailer names a change that is no release, and the commit that it was made on: NAME@COMMIT.
+	ChangeTrailer = "Change"
 )
 
 // readChart reads the two files of a chart that a bump edits.

@@ -34,12 +34,11 @@ func Preflight(ctx context.Context, dir string, rel Release, t Target) (ready Re
 		return Ready{}, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	p := pusher{Repo: r, rel: rel, target: t}
 	tip, err := r.Fetch(ctx, t.Remote, t.Branch)
 	if err != nil {
 		return Ready{}, err
 	}
-	if err := p.contained(ctx, tip); err != nil {
+	if err := contained(ctx, r, rel.Source, tip, t); err != nil {
 		return Ready{}, err
 	}
 	values, chart, err := readChart(ctx, r, tip, rel.Chart)

@@ -17,8 +17,8 @@ import (
 var (
 	// ErrDiverged says that the released commit is not in the history of the remote branch.
 	ErrDiverged = errors.New("the released commit is not on the remote branch")
-	// ErrSuperseded says that the remote branch names the image of a newer commit already.
-	ErrSuperseded = errors.New("a newer release is there already")
+	// ErrSuperseded says that the remote branch holds what was made of a newer commit already.
+	ErrSuperseded = errors.New("a newer one is there already")
 	// ErrNotVerified says that the commit to push is another one than was verified.
 	ErrNotVerified = errors.New("the remote branch has moved since the candidate was verified")
 	// ErrBusy says that the branch moved during every attempt.
@@ -46,10 +46,10 @@ type Carrier interface {
 	Carry(ctx context.Context, p Proposal) (sha string, err error)
 }
 
-// Proposal is a release's commit on top of a branch's tip, here but not there.
+// Proposal is a commit on top of a branch's tip, here but not there.
 type Proposal struct {
 	Commit
-	Release Release
+	Message Message
 	Target  Target
 	// Repo holds the commit, and fetches from the remote.
 	Repo *git.Repo
@@ -96,8 +96,7 @@ func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed
 	}
 	defer func() { err = errors.Join(err, done()) }()
 
-	p := pusher{Repo: r, rel: rel, target: t}
-	p.make = p.on
+	p := releasing(r, rel, t)
 	return p.push(ctx)
 }
 
@@ -148,8 +147,7 @@ func Propose(ctx context.Context, dir string, rel Release, t Target, to string) 
 		return Pushed{}, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	p := pusher{Repo: r, rel: rel, target: t}
-	p.make = p.on
+	p := releasing(r, rel, t)
 	c, err := p.create(ctx)
 	if err != nil {
 		return Pushed{}, err
@@ -163,13 +161,20 @@ func Propose(ctx context.Context, dir string, rel Release, t Target, to string) 
 type pusher struct {
 	*git.Repo
 	// make makes the commit on top of a tip, or refuses to.
-	make   func(ctx context.Context, tip string) (Commit, error)
-	rel    Release
-	target Target
+	make    func(ctx context.Context, tip string) (Commit, error)
+	message Message
+	target  Target
 	// sent are the commits that a push did not confirm. An answer that is lost may have been a yes; git may even
 	// have sent the push twice, and been told that the second came too late.
 	sent       []Commit
 	unanswered int
+}
+
+// releasing pushes a release.
+func releasing(r *git.Repo, rel Release, t Target) *pusher {
+	p := &pusher{Repo: r, message: rel.message(), target: t}
+	p.make = func(ctx context.Context, tip string) (Commit, error) { return p.on(ctx, rel, tip) }
+	return p
 }
 
 func (p *pusher) try(ctx context.Context) (Pushed, error) {
@@ -204,7 +209,7 @@ func (p *pusher) try(ctx context.Context) (Pushed, error) {
 }
 
 func (p *pusher) proposal(c Commit) Proposal {
-	return Proposal{Commit: c, Release: p.rel, Target: p.target, Repo: p.Repo}
+	return Proposal{Commit: c, Message: p.message, Target: p.target, Repo: p.Repo}
 }
 
 // create fetches the target's tip and makes the commit on top of it.
@@ -217,48 +222,92 @@ func (p *pusher) create(ctx context.Context) (Commit, error) {
 }
 
 // on makes the release's commit on top of a tip, and refuses one that must not go there.
-func (p *pusher) on(ctx context.Context, tip string) (Commit, error) {
-	if err := p.contained(ctx, tip); err != nil {
+func (p *pusher) on(ctx context.Context, rel Release, tip string) (Commit, error) {
+	if err := contained(ctx, p.Repo, rel.Source, tip, p.target); err != nil {
 		return Commit{}, err
 	}
-	c, err := create(ctx, p.Repo, tip, p.rel)
+	c, err := create(ctx, p.Repo, tip, rel)
 	if err != nil || c.Nothing {
 		return c, err
 	}
 	return c, p.proposal(c).Current(ctx, tip)
 }
 
-// contained refuses a release of a commit that the branch does not hold.
-func (p *pusher) contained(ctx context.Context, tip string) error {
-	there, err := p.Repo.IsAncestor(ctx, p.rel.Source, tip)
+// contained refuses what is made of a commit that the branch does not hold.
+func contained(ctx context.Context, r *git.Repo, source, tip string, t Target) error {
+	there, err := r.IsAncestor(ctx, source, tip)
 	if err == nil && !there {
-		err = fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, p.rel.Source, p.target.Branch, p.target.Remote)
+		err = fmt.Errorf("%w: %.12s is not in %s of %s; push it there first, or rebase onto it", ErrDiverged, source, t.Branch, t.Remote)
 	}
 	return err
 }
 
-// Current refuses to roll a branch back: a release of a later commit than the proposal's, finished first, stays.
+// Current refuses to roll a branch back: what was made of a later commit than the proposal, and finished first, stays.
 func (p Proposal) Current(ctx context.Context, tip string) error {
-	out, err := p.Repo.Run(ctx, "log", "--format=%(trailers:key="+SourceTrailer+",valueonly,separator=%x20)", p.Release.Source+".."+tip)
+	made, err := p.made(ctx, p.Source+".."+tip)
 	if err != nil {
 		return err
 	}
-	released := strings.Fields(out)
-	slices.Sort(released)
-	for _, source := range slices.Compact(released) {
-		if source == p.Release.Source || strings.Trim(source, "0123456789abcdef") != "" || !known(ctx, p.Repo, source) {
+	var seen []string
+	for _, m := range made {
+		seen = append(seen, m.sources...)
+	}
+	slices.Sort(seen)
+	for _, source := range slices.Compact(seen) {
+		if source == p.Source || !known(ctx, p.Repo, source) {
 			continue // a trailer may name a commit that is not here; only what is here can be compared
 		}
-		newer, err := p.Repo.IsAncestor(ctx, p.Release.Source, source)
+		newer, err := p.Repo.IsAncestor(ctx, p.Source, source)
 		if err != nil {
 			return err
 		}
 		if newer {
-			return fmt.Errorf("%w: %s of %s holds the release of %.12s, a later commit than %.12s; to go back, revert there and release again",
-				ErrSuperseded, p.Target.Branch, p.Target.Remote, source, p.Release.Source)
+			return fmt.Errorf("%w: %s of %s holds what was made of %.12s, a later commit than %.12s; to go back, revert there and start again",
+				ErrSuperseded, p.Target.Branch, p.Target.Remote, source, p.Source)
 		}
 	}
 	return nil
+}
+
+// Foreign finds a commit in a branch that is not of the proposal's kind, among those that the proposal's parent does
+// not have; empty where there is none. Merges do not count.
+func (p Proposal) Foreign(ctx context.Context, tip string) (string, error) {
+	made, err := p.made(ctx, "--no-merges", p.Parent+".."+tip)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range made {
+		if len(m.sources) == 0 {
+			return m.sha, nil
+		}
+	}
+	return "", nil
+}
+
+// made is a commit of a branch, and what it says that it is made of.
+type made struct {
+	sha     string
+	sources []string
+}
+
+// made lists commits of a branch.
+func (p Proposal) made(ctx context.Context, revisions ...string) ([]made, error) {
+	out, err := p.Repo.Run(ctx, append([]string{"log", "--format=%H %(trailers:key=" + p.Message.Key + ",valueonly,separator=%x20)"}, revisions...)...)
+	if err != nil {
+		return nil, err
+	}
+	var all []made
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		m := made{sha: fields[0]}
+		for _, value := range fields[1:] {
+			if sha, ok := strings.CutPrefix(value, p.Message.Of); ok && sha != "" && strings.Trim(sha, "0123456789abcdef") == "" {
+				m.sources = append(m.sources, sha)
+			}
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }
 
 // known says whether a commit is in a repository.

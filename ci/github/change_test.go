@@ -1,11 +1,14 @@
 package github_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 	"github.com/backstage-gitops/backstage-gitops/ci/github"
 	"github.com/backstage-gitops/backstage-gitops/ci/github/githubtest"
 )
@@ -37,7 +40,7 @@ func TestCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Mode != github.ModePush || p.PullRequest != nil || !p.Verified || p.Requests != 4 || p.Parent != main {
+	if p.Mode != github.ModePush || p.PullRequest != nil || !p.Verified || p.Requests != 3 || p.Parent != main {
 		t.Errorf("%+v", p)
 	}
 	if got := w.there("log", "-1", "--format=%H %P %s", "main"); got != p.SHA+" "+main+" chore: change [skip ci]" {
@@ -51,13 +54,76 @@ func TestCommit(t *testing.T) {
 	}
 	w.sound()
 
-	// The checkout is behind now.
+	if got := w.there("log", "-1", "--format=%(trailers:key=Change,valueonly)", "main"); strings.TrimSpace(got) != "change@"+main {
+		t.Errorf("nobody knows it for this change: %q", got)
+	}
+
+	// Again there is nothing to do, though the checkout is behind now; another text of that file has no place there.
+	if again, err := w.change(); err != nil || !again.Nothing || again.SHA != p.SHA || again.Candidate != "" {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	w.edit("3")
 	_, err = w.change()
-	refused(t, err, github.ErrMoved, "fetch it, and start again")
+	refused(t, err, commit.ErrOutdated, "file in main of "+w.target.Remote+" was changed since")
 	w.git("checkout", "-q", "file")
 	if p, err := w.change(); err != nil || !p.Nothing || p.Requests != 0 {
 		t.Errorf("nothing is changed: %+v, %v", p, err)
 	}
+}
+
+// TestCommitMovedOn: a branch that moves between the look at it and the update gets the change on top of the others'.
+func TestCommitMovedOn(t *testing.T) {
+	t.Parallel()
+	for mode, branch := range map[github.Mode]string{github.ModePush: "main", github.ModePullRequest: "change"} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := edited(t, "2")
+			w.target.Mode = mode
+			head := w.git("rev-parse", "HEAD")
+			message := "theirs\n\nChange: change@" + head
+			if mode == github.ModePullRequest {
+				if _, err := w.change(); err != nil {
+					t.Fatal(err)
+				}
+				w.edit("3")
+			}
+			theirs := w.there("-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", "-p", branch, "-m", message, branch+"^{tree}")
+			var once sync.Once
+			w.server.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/git/refs/heads/"+branch) {
+					once.Do(func() { w.there("update-ref", "refs/heads/"+branch, theirs) })
+				}
+				return false
+			})
+			p, err := w.change()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Attempts != 2 || w.there("rev-parse", branch) != p.SHA {
+				t.Errorf("%+v", p)
+			}
+			if there, err := w.bare.IsAncestor(t.Context(), theirs, branch); err != nil || !there {
+				t.Errorf("the commit that came first is lost: %v", err)
+			}
+			w.sound()
+		})
+	}
+}
+
+// TestCommitGivesUp: a branch that moves under every attempt ends the change after a bounded number of them.
+func TestCommitGivesUp(t *testing.T) {
+	t.Parallel()
+	w := edited(t, "2")
+	w.target.Attempts = 3
+	w.server.Intercept(func(out http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			githubtest.Fail(out, http.StatusUnprocessableEntity, "Update is not a fast forward")
+			return true
+		}
+		return false
+	})
+	_, err := w.change()
+	refused(t, err, commit.ErrBusy, "3 attempts")
 }
 
 func TestCommitInPullRequest(t *testing.T) {
@@ -92,6 +158,11 @@ func TestCommitInPullRequest(t *testing.T) {
 					t.Errorf("%+v", p)
 				}
 			}
+			// Once more nothing is added, and the result says so.
+			again, err := w.change()
+			if err != nil || !again.Kept || second.Kept || again.SHA != second.SHA || !again.Verified || again.PullRequest == nil || *again.PullRequest != *second.PullRequest {
+				t.Errorf("again: %+v, %v", again, err)
+			}
 			if got := w.there("log", "-1", "--format=%H %P %s", "change"); got != second.SHA+" "+main+" "+first.SHA+" chore: change" {
 				t.Errorf("the branch is %s", got)
 			}
@@ -102,6 +173,70 @@ func TestCommitInPullRequest(t *testing.T) {
 				t.Errorf("%+v", pulls)
 			}
 			w.sound()
+		})
+	}
+}
+
+// TestCommitKeepsOthers: a pull request to which somebody else has committed is left as it is, and so is one that was made
+// of a later commit.
+func TestCommitKeepsOthers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		prepare func(*world)
+		want    error
+		text    string
+	}{
+		"a person's commit": {
+			prepare: func(w *world) {
+				w.git("fetch", "-q", w.bare.Dir(), "change")
+				w.git("checkout", "-q", "FETCH_HEAD")
+				w.save("a person's", map[string]string{"file": "theirs"})
+				w.git("push", "-q", w.bare.Dir(), "HEAD:refs/heads/change")
+				w.git("checkout", "-q", "main")
+			},
+			want: github.ErrForeign, text: "merge or close the pull request and delete the branch",
+		},
+		"another change's commit": {
+			prepare: func(w *world) {
+				theirs := w.there("-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", "-p", "change", "-m", "theirs\n\nChange: other@"+w.git("rev-parse", "HEAD"), "main^{tree}")
+				w.there("update-ref", "refs/heads/change", theirs)
+			},
+			want: github.ErrForeign,
+		},
+		"made of a later commit": {
+			prepare: func(w *world) {
+				head := w.git("rev-parse", "HEAD")
+				w.save("newer", map[string]string{"other": "1"})
+				w.git("push", "-q", w.bare.Dir(), "HEAD:main")
+				w.edit("newer")
+				if _, err := w.change(); err != nil {
+					w.Fatal(err)
+				}
+				w.git("update-ref", "refs/heads/newer", "HEAD")
+				w.git("reset", "-q", "--hard", head)
+			},
+			want: commit.ErrSuperseded,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := edited(t, "2")
+			w.target.Mode = github.ModePullRequest
+			if _, err := w.change(); err != nil {
+				t.Fatal(err)
+			}
+			w.git("checkout", "-q", "file")
+			c.prepare(w)
+			w.edit("3")
+			before := w.there("for-each-ref")
+			_, err := w.change()
+			refused(t, err, c.want, c.text)
+			if after := w.there("for-each-ref"); after != before {
+				t.Errorf("the repository changed:\n%s\nbefore\n%s", after, before)
+			}
+			if pulls := w.server.Pulls("acme/portal"); len(pulls) != 1 {
+				t.Errorf("%+v", pulls)
+			}
 		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/google/go-github/v62/github"
@@ -15,9 +14,9 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
 )
 
-// Pull is what a release's pull request looks like.
+// Pull is what a pull request looks like.
 type Pull struct {
-	// Head is the branch of the pull request; empty means gitops/CHART/BRANCH. There is one pull request per head.
+	// Head is the branch of the pull request; empty means gitops/CHART/BRANCH of a release. There is one pull request per head.
 	Head string
 	// Title is the first line of the commit's message unless given.
 	Title string
@@ -42,13 +41,10 @@ func (p Pull) check() error {
 
 // propose puts the commit on the pull request's branch, and opens the pull request or updates the one that is open.
 //
-// The branch is never forced either: what it held is a second parent of the commit. A release that comes second
-// meanwhile is refused by GitHub and tried again, so a later release is not undone by an earlier one.
+// The branch is never forced either: what it held is a second parent of the commit. One that comes second meanwhile is
+// refused by GitHub and tried again, so a later release or change is not undone by an earlier one.
 func (p *pusher) propose(ctx context.Context, c commit.Proposal) (string, error) {
 	head := p.pull.Head
-	if head == "" {
-		head = "gitops/" + path.Base(c.Release.Chart) + "/" + c.Target.Branch
-	}
 	if head == c.Target.Branch {
 		return "", fmt.Errorf("the pull request's branch %s is the one to pull to; give another", head)
 	}
@@ -73,7 +69,7 @@ func (p *pusher) propose(ctx context.Context, c commit.Proposal) (string, error)
 		}
 	}
 	if p.pull.Merge != "" {
-		sha, p.out.PullRequest.Merged, err = p.merge(ctx, c.Release, pr, sha)
+		sha, p.out.PullRequest.Merged, err = p.merge(ctx, c.Message, pr, sha)
 	}
 	return sha, there(pr, err)
 }
@@ -88,8 +84,7 @@ func there(pr *github.PullRequest, err error) error {
 
 // put brings the commit to the pull request's branch, unless it is there.
 func (p *pusher) put(ctx context.Context, c commit.Proposal, head string) (string, error) {
-	// GitHub would start no checks for a pull request whose commit says so, and could never merge it.
-	message := c.Release.Title() + "\n\n" + c.Release.Trailers()
+	message := c.Message.Proposed()
 	tip, err := c.Repo.Fetch(ctx, c.Target.Remote, head)
 	if errors.Is(err, git.ErrNoBranch) {
 		sha, err := p.commit(ctx, c, message, c.Parent)
@@ -102,14 +97,12 @@ func (p *pusher) put(ctx context.Context, c commit.Proposal, head string) (strin
 	if err != nil {
 		return "", err
 	}
-	others, err := c.Repo.Run(ctx, "log", "--no-merges", "--format=%H %(trailers:key="+commit.SourceTrailer+",valueonly,separator=%x20)", c.Parent+".."+tip)
+	foreign, err := c.Foreign(ctx, tip)
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(others) {
-		if f := strings.Fields(line); len(f) == 1 {
-			return "", fmt.Errorf("%w: %.12s in %s; merge or close the pull request and delete the branch", ErrForeign, f[0], head)
-		}
+	if foreign != "" {
+		return "", fmt.Errorf("%w: %.12s in %s; merge or close the pull request and delete the branch", ErrForeign, foreign, head)
 	}
 	if err := c.Current(ctx, tip); err != nil {
 		return "", err
@@ -124,7 +117,8 @@ func (p *pusher) put(ctx context.Context, c commit.Proposal, head string) (strin
 	case err != nil:
 		return "", err
 	case !merged && tree == c.Tree:
-		slog.InfoContext(ctx, "the pull request's branch holds the release already", "branch", head, "commit", tip)
+		slog.InfoContext(ctx, "the pull request's branch holds all of it already", "branch", head, "commit", tip)
+		p.out.Kept = true
 		return tip, p.look(ctx, tip)
 	case !merged:
 		parents = append(parents, tip)
@@ -149,7 +143,7 @@ func (p *pusher) open(ctx context.Context, c commit.Proposal, head, sha string, 
 	title := p.pull.Title
 	if title == "" {
 		// A squashed pull request gets its title as the commit's message.
-		title = c.Release.Title() + commit.SkipCI
+		title = c.Message.Title + commit.SkipCI
 	}
 	text := p.pull.Body
 	if text == nil {
@@ -198,12 +192,12 @@ func quoted(s string) string {
 // merge has GitHub merge the pull request once it may, or now where nothing is left to wait for; then the commit is
 // another one. A squashed commit gets the message that a push would have: without its trailers nobody knows it for a
 // release.
-func (p *pusher) merge(ctx context.Context, rel commit.Release, pr *github.PullRequest, sha string) (made string, merged bool, err error) {
+func (p *pusher) merge(ctx context.Context, m commit.Message, pr *github.PullRequest, sha string) (made string, merged bool, err error) {
 	variables := map[string]any{"id": pr.GetNodeID(), "method": strings.ToUpper(p.pull.Merge), "head": sha}
 	options := &github.PullRequestOptions{SHA: sha, MergeMethod: p.pull.Merge}
 	trailers := ""
 	if p.pull.Merge == "squash" {
-		options.CommitTitle, trailers = rel.Title()+commit.SkipCI, rel.Trailers()
+		options.CommitTitle, trailers = m.Title+commit.SkipCI, m.Trailers
 		variables["title"], variables["body"] = options.CommitTitle, trailers
 	}
 	err = p.graphQL(ctx, `mutation($id: ID!, $method: PullRequestMergeMethod!, $head: GitObjectID!, $title: String, $body: String) {

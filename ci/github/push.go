@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 
 	"github.com/google/go-github/v62/github"
 
@@ -45,7 +46,7 @@ const (
 	ModePullRequest Mode = "pull-request"
 )
 
-// Pushed is the outcome of Push.
+// Pushed is the outcome of Push and Commit.
 type Pushed struct {
 	commit.Pushed
 	// Candidate is the commit that was made here and has the same tree, empty with Nothing.
@@ -53,6 +54,8 @@ type Pushed struct {
 	Mode      Mode   `json:"mode"`
 	// Fallback says why there is a pull request though none was asked for.
 	Fallback string `json:"fallback,omitempty"`
+	// Kept says that the pull request's branch held all of it already: no commit was made.
+	Kept bool `json:"kept,omitempty"`
 	// Requests is the number of requests to the API; git's own to read the branch are not among them.
 	Requests int64 `json:"requests"`
 	// Verified says that GitHub signed the commit.
@@ -66,12 +69,18 @@ func Push(ctx context.Context, dir string, rel commit.Release, t Target) (Pushed
 	if err := t.check(); err != nil {
 		return Pushed{}, err
 	}
+	t.Pull.Head = cmp.Or(t.Pull.Head, "gitops/"+path.Base(rel.Chart)+"/"+t.Branch)
+	return t.push(ctx, func(to commit.Target) (commit.Pushed, error) { return commit.Push(ctx, dir, rel, to) })
+}
+
+// push signs in, and carries to the target what is made for it.
+func (t Target) push(ctx context.Context, made func(commit.Target) (commit.Pushed, error)) (Pushed, error) {
 	c, err := connect(ctx, t)
 	if err != nil {
 		return Pushed{}, err
 	}
 	p := &pusher{client: c, pull: t.Pull, out: Pushed{Mode: t.Mode}}
-	pushed, err := commit.Push(ctx, dir, rel, commit.Target{
+	pushed, err := made(commit.Target{
 		Remote: t.Remote, Branch: t.Branch, Attempts: t.Attempts, Candidate: t.Candidate, Carrier: p,
 		// GitHub takes any name with a token.
 		Credential: git.Credential{Username: "x-access-token", Token: c.token},
@@ -118,14 +127,14 @@ type pusher struct {
 
 // Carry implements commit.Carrier.
 func (p *pusher) Carry(ctx context.Context, c commit.Proposal) (string, error) {
-	p.out.Candidate = c.SHA
+	p.out.Candidate, p.out.Kept = c.SHA, false
 	if err := p.tree(ctx, c); err != nil {
 		return "", err
 	}
 	if p.out.Mode == ModePullRequest {
 		return p.propose(ctx, c)
 	}
-	sha, err := p.commit(ctx, c, c.Release.Message(), c.Parent)
+	sha, err := p.commit(ctx, c, c.Message.String(), c.Parent)
 	if err != nil {
 		return "", err
 	}

@@ -114,9 +114,11 @@ func newGitHubCommit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "commit",
 		Short: "Have GitHub commit what the checkout changes, or open a pull request.",
-		Long: `Have GitHub commit what the checkout's files change on top of its HEAD, which has to be the tip of the
-branch. With --pull-request, or where the branch is protected, the commit goes to the branch --head,
-and a pull request is opened, or the one that is open for that branch is updated.
+		Long: `Have GitHub commit what the checkout's files change on top of its HEAD, which has to be in the branch.
+Where others push as well it is applied again to their tip, unless they changed the same file. With
+--pull-request, or where the branch is protected, the commit goes to the branch --head, and a pull
+request is opened, or the one that is open for that branch is updated; where that holds the change
+already nothing is added ("kept": true), and where somebody else has committed to it nothing is done.
 
 The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
 of a GitHub App from ` + keyVariable + `. It wants the permissions "contents: write" and, for a pull
@@ -143,7 +145,7 @@ request, "pull requests: write".`,
 				return err
 			}
 			if pushed.Nothing {
-				slog.Info("nothing to commit: the checkout changes no file")
+				slog.Info("nothing to commit: the branch has all that the checkout changes")
 			}
 			return printJSON(cmd.OutOrStdout(), pushed)
 		},
@@ -159,6 +161,7 @@ request, "pull requests: write".`,
 	f.StringVar(&c.Title, "title", "", "the commit's message and the pull request's title, one line")
 	f.StringVar(&file, "file", "", "the pull request's text, in Markdown; - is standard input")
 	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of committing to the branch")
+	f.IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
 	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
 	required(cmd, "repo", "remote", "branch", "head", "title")
 	return cmd

@@ -32,8 +32,12 @@ type Release struct {
 type Manifest struct {
 	// Template is the file that rendered it, relative to the chart: templates/service.yaml.
 	Template string `json:"template"`
+	// Group of the object's API, empty for the core's.
+	Group string `json:"group,omitempty"`
 	// Kind of the object.
 	Kind string `json:"kind"`
+	// Namespace of the object; empty means that of the release, or none.
+	Namespace string `json:"namespace,omitempty"`
 	// Name of the object.
 	Name string `json:"name"`
 	// YAML is the object as rendered, one document without separator.
@@ -137,7 +141,8 @@ func (r *Rendered) add(chartName, template, document string) {
 	var head struct {
 		metav1.TypeMeta `json:",inline"`
 		Metadata        struct {
-			Name string `json:"name"`
+			Namespace string `json:"namespace"`
+			Name      string `json:"name"`
 		} `json:"metadata"`
 	}
 	var content map[string]any
@@ -146,10 +151,12 @@ func (r *Rendered) add(chartName, template, document string) {
 	}
 	_ = yaml.Unmarshal([]byte(document), &head) // what it cannot say stays empty, and Object reports it
 	r.Manifests = append(r.Manifests, Manifest{
-		Template: strings.TrimPrefix(template, chartName+"/"),
-		Kind:     head.Kind,
-		Name:     head.Metadata.Name,
-		YAML:     document,
+		Template:  strings.TrimPrefix(template, chartName+"/"),
+		Group:     head.GroupVersionKind().Group,
+		Kind:      head.Kind,
+		Namespace: head.Metadata.Namespace,
+		Name:      head.Metadata.Name,
+		YAML:      document,
 	})
 }
 

@@ -1,6 +1,7 @@
 package environments
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -20,12 +21,33 @@ type Difference struct {
 
 // Object is one that is added, changed or removed.
 type Object struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
+	Key
 	// Change is added, changed or removed.
 	Change string `json:"change"`
 	// Diff is the difference in unified form.
 	Diff string `json:"diff"`
+}
+
+// Key is which object that is.
+type Key struct {
+	// Group of its API, empty for the core's. Not the version: the object of another version is the same one.
+	Group string `json:"group,omitempty"`
+	Kind  string `json:"kind"`
+	// Namespace, where it is another one than the environment's.
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String names an object as people write it: Kind.group namespace/name.
+func (k Key) String() string {
+	kind, name := k.Kind, k.Name
+	if k.Group != "" {
+		kind += "." + k.Group
+	}
+	if k.Namespace != "" {
+		name = k.Namespace + "/" + name
+	}
+	return kind + " " + name
 }
 
 // Diff renders every environment of two checkouts with Helm and compares what comes out. An environment that only one of
@@ -52,8 +74,8 @@ func Diff(ctx context.Context, before, after *Checkout) ([]Difference, error) {
 	return all, nil
 }
 
-// objects are those of an environment by kind and name, none where the checkout does not have it.
-func (c *Checkout) objects(ctx context.Context, name string) (map[[2]string]string, error) {
+// objects are those of an environment, none where the checkout does not have it.
+func (c *Checkout) objects(ctx context.Context, name string) (map[Key]string, error) {
 	i, err := c.index(name)
 	if err != nil {
 		return nil, nil
@@ -63,9 +85,13 @@ func (c *Checkout) objects(ctx context.Context, name string) (map[[2]string]stri
 	if err != nil {
 		return nil, err
 	}
-	objects := map[[2]string]string{}
+	objects := map[Key]string{}
 	for _, m := range rendered.Manifests {
-		objects[[2]string{m.Kind, m.Name}] = versions.ReplaceAllString(strings.TrimSpace(m.YAML)+"\n", "")
+		key := Key{Group: m.Group, Kind: m.Kind, Namespace: m.Namespace, Name: m.Name}
+		if key.Namespace == e.Namespace {
+			key.Namespace = ""
+		}
+		objects[key] = versions.ReplaceAllString(strings.TrimSpace(m.YAML)+"\n", "")
 	}
 	return objects, nil
 }
@@ -73,7 +99,7 @@ func (c *Checkout) objects(ctx context.Context, name string) (map[[2]string]stri
 // versions are labels of every object that each release changes.
 var versions = regexp.MustCompile(`(?m)^ +(helm\.sh/chart|app\.kubernetes\.io/version): .*\n`)
 
-func compare(before, after map[[2]string]string) []Object {
+func compare(before, after map[Key]string) []Object {
 	objects := []Object{}
 	for key, next := range after {
 		old, there := before[key]
@@ -81,17 +107,21 @@ func compare(before, after map[[2]string]string) []Object {
 		case old == next:
 			continue
 		case there:
-			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "changed", Diff: unified(old, next)})
+			objects = append(objects, Object{key, "changed", unified(old, next)})
 		default:
-			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "added", Diff: unified("", next)})
+			objects = append(objects, Object{key, "added", unified("", next)})
 		}
 	}
 	for key, old := range before {
 		if _, there := after[key]; !there {
-			objects = append(objects, Object{Kind: key[0], Name: key[1], Change: "removed", Diff: unified(old, "")})
+			objects = append(objects, Object{key, "removed", unified(old, "")})
 		}
 	}
-	slices.SortFunc(objects, func(a, b Object) int { return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name) })
+	slices.SortFunc(objects, func(a, b Object) int {
+		return cmp.Or(
+			strings.Compare(a.Kind, b.Kind), strings.Compare(a.Group, b.Group), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name),
+		)
+	})
 	return objects
 }
 
@@ -137,7 +167,7 @@ func Markdown(differences []Difference) string {
 	for _, d := range differences {
 		for _, o := range d.Objects {
 			fence := fence(o.Diff)
-			part := fmt.Sprintf("\n<details><summary>%s: %s %s %s</summary>\n\n%sdiff\n%s%s\n\n</details>\n", d.Environment, o.Kind, o.Name, o.Change, fence, o.Diff, fence)
+			part := fmt.Sprintf("\n<details><summary>%s: %s %s</summary>\n\n%sdiff\n%s%s\n\n</details>\n", d.Environment, o.Key, o.Change, fence, o.Diff, fence)
 			if b.Len()+len(part) > commentLimit {
 				b.WriteString("\nThere is more than fits here: `gitops diff --format json` has all of it.\n")
 				return b.String()

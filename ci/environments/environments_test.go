@@ -271,12 +271,79 @@ environments: [{name: dev}, {name: prod}, {name: qa}]
 	}
 }
 
+// Objects of one kind and name are different ones in two namespaces, and of two APIs.
+func TestDiffTellsObjectsApart(t *testing.T) {
+	t.Parallel()
+	object := func(api, kind, namespace, text string) string {
+		if namespace != "" {
+			namespace = ", namespace: " + namespace
+		}
+		return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: app%s}\ntext: %s\n", api, kind, namespace, text)
+	}
+	for name, c := range map[string]struct {
+		before, after []string
+		want          []string
+	}{
+		"one of two namespaces changes": {
+			before: []string{object("v1", "ConfigMap", "", "old"), object("v1", "ConfigMap", "other", "same")},
+			after:  []string{object("v1", "ConfigMap", "", "new"), object("v1", "ConfigMap", "other", "same")},
+			want:   []string{"changed ConfigMap app"},
+		},
+		"the other one does": {
+			before: []string{object("v1", "ConfigMap", "other", "old"), object("v1", "ConfigMap", "", "same")},
+			after:  []string{object("v1", "ConfigMap", "other", "new"), object("v1", "ConfigMap", "", "same")},
+			want:   []string{"changed ConfigMap other/app"},
+		},
+		"one goes to another namespace": {
+			before: []string{object("v1", "ConfigMap", "", "same")},
+			after:  []string{object("v1", "ConfigMap", "other", "same")},
+			want:   []string{"removed ConfigMap app", "added ConfigMap other/app"},
+		},
+		"the environment's namespace, said or not": {
+			before: []string{object("v1", "ConfigMap", "", "old")},
+			after:  []string{object("v1", "ConfigMap", "backstage-dev", "new")},
+			want:   []string{"changed ConfigMap app"},
+		},
+		"one kind of two APIs": {
+			before: []string{object("networking.k8s.io/v1", "Ingress", "", "same"), object("traefik.io/v1", "Ingress", "", "old")},
+			after:  []string{object("networking.k8s.io/v1", "Ingress", "", "same"), object("traefik.io/v1", "Ingress", "", "new")},
+			want:   []string{"changed Ingress.traefik.io app"},
+		},
+		"another version of an API": {
+			before: []string{object("autoscaling/v1", "HorizontalPodAutoscaler", "", "same")},
+			after:  []string{object("autoscaling/v2", "HorizontalPodAutoscaler", "", "same")},
+			want:   []string{"changed HorizontalPodAutoscaler.autoscaling app"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			of := func(objects []string) *environments.Checkout {
+				return checkout(t, map[string]string{"charts/app/templates/config.yaml": strings.Join(objects, "---\n")})
+			}
+			got, err := environments.Diff(t.Context(), of(c.before), of(c.after))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said []string
+			for _, o := range got[0].Objects {
+				said = append(said, o.Change+" "+o.String())
+			}
+			if got[0].Environment != "dev" || !slices.Equal(said, c.want) {
+				t.Errorf("%s: %q, want %q", got[0].Environment, said, c.want)
+			}
+			if text := environments.Markdown(got); !strings.Contains(text, "<summary>dev: "+strings.SplitN(c.want[0], " ", 2)[1]+" ") {
+				t.Errorf("the Markdown does not name it:\n%s", text)
+			}
+		})
+	}
+}
+
 // A text cannot end its own block, and a comment of any length is taken.
 func TestMarkdownHolds(t *testing.T) {
 	t.Parallel()
 	text := environments.Markdown([]environments.Difference{{Environment: "dev", Objects: []environments.Object{
-		{Kind: "ConfigMap", Name: "a", Change: "added", Diff: "+```\n+</details>\n"},
-		{Kind: "ConfigMap", Name: "b", Change: "added", Diff: strings.Repeat("+x\n", 30_000)},
+		{Key: environments.Key{Kind: "ConfigMap", Name: "a"}, Change: "added", Diff: "+```\n+</details>\n"},
+		{Key: environments.Key{Kind: "ConfigMap", Name: "b"}, Change: "added", Diff: strings.Repeat("+x\n", 30_000)},
 	}}})
 	if !strings.Contains(text, "````diff\n+```\n") {
 		t.Errorf("the block is not longer than what it holds:\n%s", text)

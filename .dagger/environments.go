@@ -15,7 +15,10 @@ import (
 // tag and digest of its image, and keeps every other byte.
 //
 // None is skipped: dev, staging, prod. Refused is an image that was not seen to
-// run well, and one that is older than the one it would replace.
+// run well, one that is older than the one it would replace, and one that is not
+// signed, as `verify-release` wants it.
+//
+// +cache="session"
 func (m *BackstageGitops) Promote(ctx context.Context,
 	// Environment that runs the image.
 	from string,
@@ -37,8 +40,48 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	//
 	// +optional
 	allowDowngrade bool,
+
+	// Branch that is released, for --identity.
+	//
+	// +default="main"
+	branch string,
+
+	// Name that the image was published under, such as
+	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// Public key of whoever has to have signed the image; default: the embedded key's
+	// for the embedded registry, or that of --signing-key.
+	//
+	// +optional
+	key *dagger.File,
+
+	// Workflow that has to have signed the image without a key, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
+	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	//
+	// +optional
+	identity string,
+
+	// Take an image whose signature is not verified.
+	//
+	// +optional
+	allowUnverified bool,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
 ) (*dagger.Changeset, error) {
-	box, _, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade)
+	box, _, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
+		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified})
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +94,13 @@ type promotion struct {
 	Digest   string                       `json:"digest"`
 	Previous struct{ Tag, Digest string } `json:"previous"`
 	Nothing  bool                         `json:"nothing"`
+
+	// verified is what a report says of the image's signature.
+	verified string
 }
 
 // promote is a toolbox whose checkout has the edits of a promotion.
-func (m *BackstageGitops) promote(ctx context.Context, from, to string, running *dagger.File, allowUnproven, allowDowngrade bool) (*dagger.Container, *promotion, error) {
+func (m *BackstageGitops) promote(ctx context.Context, from, to string, running *dagger.File, allowUnproven, allowDowngrade bool, signed signature) (*dagger.Container, *promotion, error) {
 	box, args := m.toolbox().WithDirectory("/checkout", m.Repo), []string{"promote", "--repo", ".", "--from", from, "--to", to}
 	if running != nil {
 		box, args = box.WithMountedFile("/running.json", running), append(args, "--running", "/running.json")
@@ -69,11 +115,18 @@ func (m *BackstageGitops) promote(ctx context.Context, from, to string, running 
 	if err := run(ctx, box, &result, args...); err != nil {
 		return nil, nil, err
 	}
+	if !result.Nothing {
+		var err error
+		if result.verified, err = signed.verify(ctx, m, result.Tag, result.Digest); err != nil {
+			return nil, nil, fmt.Errorf("%w: nothing was promoted", err)
+		}
+	}
 	return box.WithExec(append([]string{"gitops"}, args...)), &result, nil
 }
 
 // Promote as `promote` does, and have GitHub commit it to the branch, or to a pull
-// request. HEAD has to be the tip of the branch. Prints what was done, as Markdown.
+// request. HEAD has to be in the branch. What others have pushed there stays, and so
+// does what they have committed to the pull request. Prints what was done, as Markdown.
 //
 // +cache="never"
 func (m *BackstageGitops) PushPromotion(ctx context.Context,
@@ -114,11 +167,46 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	//
 	// +optional
 	allowDowngrade bool,
+
+	// Name that the image was published under, such as
+	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// Public key of whoever has to have signed the image; default: the embedded key's
+	// for the embedded registry, or that of --signing-key.
+	//
+	// +optional
+	key *dagger.File,
+
+	// Workflow that has to have signed the image without a key, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
+	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	//
+	// +optional
+	identity string,
+
+	// Take an image whose signature is not verified.
+	//
+	// +optional
+	allowUnverified bool,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
 ) (string, error) {
 	if commitBy != "github" && commitBy != "pull-request" {
 		return "", fmt.Errorf("--commit-by is %q: it can be github or pull-request", commitBy)
 	}
-	box, promoted, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade)
+	box, promoted, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
+		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified})
 	if err != nil {
 		return "", err
 	}
@@ -126,7 +214,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		return fmt.Sprintf("## Nothing to promote\n\n%s names the image of %s already: `%s`.\n", to, from, promoted.Tag), nil
 	}
 	text := fmt.Sprintf("%s gets the image of %s.\n\n| | tag | digest |\n|---|---|---|\n| before | `%s` | `%s` |\n| after | `%s` | `%s` |\n",
-		to, from, promoted.Previous.Tag, promoted.Previous.Digest, promoted.Tag, promoted.Digest)
+		to, from, promoted.Previous.Tag, promoted.Previous.Digest, promoted.Tag, promoted.Digest) + "\n" + promoted.verified
 	args := []string{
 		"github", "commit", "--repo", ".", "--remote", remote, "--branch", branch, "--head", "promote/" + to,
 		"--title", fmt.Sprintf("chore(promote): %s runs %s of %s", to, promoted.Tag, from), "--file", "/text.md",
@@ -138,6 +226,8 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		Commit      string `json:"commit"`
 		PullRequest struct{ URL string }
 		Fallback    string
+		Kept        bool
+		Nothing     bool
 	}
 	err = run(ctx, box.
 		WithNewFile("/text.md", text).
@@ -147,7 +237,12 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		return "", err
 	}
 	text = "## Promoted\n\n" + text + "\nCommit `" + pushed.Commit + "`"
-	if pushed.PullRequest.URL != "" {
+	switch {
+	case pushed.Nothing:
+		text += " of " + branch + " has it already: nothing was committed"
+	case pushed.Kept:
+		text += " waits in " + pushed.PullRequest.URL + ", as before: nothing was added"
+	case pushed.PullRequest.URL != "":
 		text += " waits in " + pushed.PullRequest.URL
 	}
 	if pushed.Fallback != "" {

@@ -13,7 +13,9 @@ import (
 // cluster as a release is, and only then pushed. Prints what it did as Markdown.
 //
 // Commits that came after the release stay, and the chart's version goes on.
-// Twice is one release further back.
+// Twice is one release further back. The image that it goes back to has to be signed,
+// as `verify-release` wants it; where nothing says by whom, the report says that it
+// was not verified.
 //
 // +cache="never"
 func (m *BackstageGitops) Rollback(ctx context.Context,
@@ -39,6 +41,24 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +default=true
 	verify bool,
 
+	// Public key of whoever has to have signed the image; default: the embedded key's
+	// for the embedded registry, or that of --signing-key.
+	//
+	// +optional
+	key *dagger.File,
+
+	// Workflow that has to have signed the image without a key, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
+	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	//
+	// +optional
+	identity string,
+
+	// Go back to an image whose signature is not verified.
+	//
+	// +optional
+	allowUnverified bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -57,12 +77,14 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
 	b.off = !verify
+	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified}
 	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
 		step{"Find the release", b.find},
 		step{"Start the cluster", b.start},
+		step{"Verify the image", b.trust},
 		step{"Prove the commit", b.verify},
 		step{"Commit and push", b.push},
 	); err != nil {
@@ -86,7 +108,10 @@ func (b *rollback) withEvidence(ctx context.Context, err error) error {
 // rollback carries a rollback from step to step.
 type rollback struct {
 	*verifier
-	made revert
+	made      revert
+	signature signature
+	// verified is what the report says of the image's signature.
+	verified string
 }
 
 // revert is what `gitops revert` says.
@@ -108,6 +133,19 @@ func (b *rollback) find(ctx context.Context) error {
 	return b.revert(ctx, b.box.WithExec([]string{"git", "init", "--quiet", "--bare", "/found.git"}), "--to", "/found.git")
 }
 
+// trust refuses to go back to an image that is not signed as it has to be.
+func (b *rollback) trust(ctx context.Context) (err error) {
+	if !b.signature.unverified && !b.signature.named(b.m) {
+		b.verified = unverified(nobody)
+		return nil
+	}
+	b.verified, err = b.signature.verify(ctx, b.m, b.made.Restored.Tag, b.made.Restored.Digest)
+	if err != nil {
+		return fmt.Errorf("%w: nothing was committed", err)
+	}
+	return nil
+}
+
 // verify refuses a commit with which the former image does not run.
 func (b *rollback) verify(ctx context.Context) error {
 	if b.off {
@@ -117,7 +155,7 @@ func (b *rollback) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.revert(ctx, box, "--to", proofRemote); err != nil {
+	if err := b.revert(ctx, box, "--to", proofRemote, "--release", b.made.Reverted.Commit); err != nil {
 		return err
 	}
 	former := b.made.Restored
@@ -145,7 +183,7 @@ func (b *rollback) from() []string {
 func (b *rollback) push(ctx context.Context) error {
 	return b.again(ctx, b.verify, func(ctx context.Context) error {
 		if b.off {
-			return b.revert(ctx, b.box)
+			return b.revert(ctx, b.box, "--release", b.made.Reverted.Commit)
 		}
 		return b.revert(ctx, b.box, "--candidate", b.made.Commit, "--release", b.made.Reverted.Commit)
 	})
@@ -160,5 +198,6 @@ func (b *rollback) summary() string {
 | Taken back | %[4]s, commit %[5]s |
 | Commit | %[6]s |
 | Remote | %[7]s of %[8]s |
-`, "`"+b.made.Restored.Tag+"`", b.name(), b.made.Restored.Digest, "`"+b.made.Reverted.Tag+"`", b.made.Reverted.Commit, b.made.Commit, "`"+b.target.branch+"`", b.target.remote)
+
+%[9]s`, "`"+b.made.Restored.Tag+"`", b.name(), b.made.Restored.Digest, "`"+b.made.Reverted.Tag+"`", b.made.Reverted.Commit, b.made.Commit, "`"+b.target.branch+"`", b.target.remote, b.verified)
 }

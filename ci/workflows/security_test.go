@@ -156,6 +156,28 @@ var audits = map[string]func(subject) []string{
 		}
 		return matches(s.text, `secrets\.`, "a pull request's own code gets a secret")
 	},
+	// Not one of zizmor's: with the permission a job can sign as the workflow. Where a pull request starts it, its own
+	// code would.
+	"id-token": func(s subject) []string {
+		var found []string
+		pulled := slices.ContainsFunc(s.On, func(e actionlint.Event) bool { return strings.HasPrefix(e.EventName(), "pull_request") })
+		for id, job := range s.Jobs {
+			signs := slices.ContainsFunc(job.Steps, func(step *actionlint.Step) bool {
+				run, ok := step.Exec.(*actionlint.ExecRun)
+				return ok && strings.Contains(run.Run.Value, "env://ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+			})
+			granted := grants(s.Permissions, "id-token") || grants(job.Permissions, "id-token")
+			switch {
+			case granted && pulled:
+				found = append(found, id+": a pull request can sign as this workflow: no id-token: write where one starts it")
+			case granted && !signs:
+				found = append(found, id+": signs nothing, and may: take id-token: write away")
+			case signs && !granted:
+				found = append(found, id+": signs, and may not: grant it id-token: write")
+			}
+		}
+		return found
+	},
 	"bot-conditions": func(s subject) []string {
 		return matches(s.text, `github\.actor\s*[!=]=`, "the actor can be another one than the author: use github.event.pull_request.user.login")
 	},
@@ -173,6 +195,15 @@ func matches(text, pattern, what string) []string {
 		found = append(found, match+": "+what)
 	}
 	return found
+}
+
+// grants says whether permissions let a job write something.
+func grants(p *actionlint.Permissions, name string) bool {
+	if p == nil {
+		return false
+	}
+	scope := p.Scopes[name]
+	return p.All != nil && p.All.Value == "write-all" || scope != nil && scope.Value != nil && scope.Value.Value == "write"
 }
 
 // broad are permissions that are given by the dozen.
@@ -251,6 +282,12 @@ jobs:
         with: { persist-credentials: false }
       - run: echo "$NAME"
         env: { NAME: "${{ github.head_ref }}" }
+  sign:
+    runs-on: ubuntu-24.04
+    permissions:
+      id-token: write
+    steps:
+      - run: sign --oidc-token env://ACTIONS_ID_TOKEN_REQUEST_TOKEN
   call:
     uses: a/b/c.yml@0123456789012345678901234567890123456789 # v1.2.3
     secrets: { token: "${{ secrets.TOKEN }}" }
@@ -272,6 +309,7 @@ func TestAuditsFind(t *testing.T) {
 		"secrets-inherit":                 {{`secrets: { token: "${{ secrets.TOKEN }}" }`, "secrets: inherit"}},
 		"overprovisioned-secrets":         {{"${{ secrets.TOKEN }}\n    container", "${{ toJSON(secrets) }}\n    container"}},
 		"secrets-to-pull-requests":        {{"on: push", "on: pull_request"}},
+		"id-token":                        {{"on: push", "on: pull_request"}, {"on: push", "on: [push, pull_request_target]"}, {"sign --oidc-token env://ACTIONS_ID_TOKEN_REQUEST_TOKEN", "true"}, {"      id-token: write", "      contents: read"}, {"permissions:\n  contents: read", "permissions: write-all"}, {"    permissions:\n      id-token: write\n", ""}},
 		"bot-conditions":                  {{"runs-on:", "if: github.actor == 'dependabot[bot]'\n    runs-on:"}},
 		"insecure-commands":               {{"TOKEN: ", "ACTIONS_ALLOW_UNSECURE_COMMANDS: "}},
 		"github-env":                      {{`echo "$NAME"`, `echo "A=$NAME" >> "$GITHUB_ENV"`}},

@@ -232,3 +232,74 @@ func TestReleaseWritesTheJobSummary(t *testing.T) {
 		})
 	}
 }
+
+// What signs, or has signed, is the key where the repository has one and else the workflow that releases. The scripts are
+// run with something in the place of daggerw that keeps its arguments: no secret is among them.
+func TestSigner(t *testing.T) {
+	t.Parallel()
+	const (
+		canary   = "c4n4ry"
+		workflow = "https://github.com/acme/portal/.github/workflows/release.yml"
+	)
+	key := []string{"--signing-key", "env://COSIGN_KEY", "--signing-password", "env://COSIGN_PASSWORD"}
+	oidc := []string{"--oidc-url", "env://ACTIONS_ID_TOKEN_REQUEST_URL", "--oidc-token", "env://ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
+	identity := []string{"--identity", workflow}
+	cases := map[string]struct {
+		workflow string
+		key      bool
+		want     [][]string
+		not      []string
+	}{
+		"a release with a key":     {"release", true, [][]string{key}, nil},
+		"a release without one":    {"release", false, [][]string{oidc}, key},
+		"a promotion with a key":   {"promote", true, [][]string{key}, identity},
+		"a promotion without one":  {"promote", false, [][]string{identity}, key},
+		"a rollback with a key":    {"rollback", true, [][]string{key}, identity},
+		"a rollback without one":   {"rollback", false, [][]string{identity}, key},
+		"where the image is from":  {"promote", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
+		"where the image was from": {"rollback", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, steps := steps(t, files(t)[c.workflow])
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "daggerw"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\" > arguments\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range steps {
+				script, ok := step.Exec.(*actionlint.ExecRun)
+				if !ok || step.If != nil {
+					continue
+				}
+				cmd := exec.CommandContext(t.Context(), "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script.Run.Value)
+				cmd.Dir = dir
+				cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"), "RUNNER_TEMP="+dir,
+					"REMOTE=https://github.com/acme/portal.git", "RELEASE_WORKFLOW="+workflow, "COSIGN_KEY=",
+					"DOCKERHUB_TOKEN="+canary, "GITHUB_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_URL="+canary)
+				if c.key {
+					cmd.Env = append(cmd.Env, "COSIGN_KEY="+canary+"\nof two lines", "COSIGN_PASSWORD="+canary)
+				}
+				if output, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", script.Run.Value, err, output)
+				}
+			}
+			written, err := os.ReadFile(filepath.Join(dir, "arguments"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := string(written)
+			for _, want := range c.want {
+				if !strings.Contains("\n"+got, "\n"+strings.Join(want, "\n")+"\n") {
+					t.Errorf("%q are not among the arguments:\n%s", want, got)
+				}
+			}
+			if len(c.not) > 0 && strings.Contains("\n"+got, "\n"+c.not[0]+"\n") {
+				t.Errorf("%s is among the arguments:\n%s", c.not[0], got)
+			}
+			if strings.Contains(got, canary) {
+				t.Errorf("a secret is among the arguments:\n%s", got)
+			}
+		})
+	}
+}

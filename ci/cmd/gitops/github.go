@@ -19,7 +19,7 @@ import (
 const keyVariable = "GITOPS_APP_KEY"
 
 func newGitHub() *cobra.Command {
-	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubCommit(), newGitHubComment())
+	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
 }
 
 func newGitHubPush() *cobra.Command {
@@ -211,5 +211,30 @@ of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests
 	f.StringVar(&file, "file", "-", "the text, in Markdown; - is standard input")
 	f.DurationVar(&wait, "timeout", 2*time.Minute, "the longest time to take")
 	required(cmd, "remote", "number", "topic")
+	return cmd
+}
+
+func newGitHubSigners() *cobra.Command {
+	var workflow, branch, tag string
+	cmd := &cobra.Command{
+		Use:   "signers",
+		Short: "Name the identities by which a workflow may have signed an image without a key.",
+		Long: `Name the identities by which a workflow may have signed an image without a key: for a version its runs for
+the version's tag of Git, and its runs for the branch. GitHub is not asked.`,
+		Example: `  gitops github signers --workflow https://github.com/owner/repository/.github/workflows/release.yml --tag 1.4.0`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			identities, err := github.Signers(workflow, branch, tag)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), map[string][]string{"identities": identities})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&workflow, "workflow", "", "the workflow that releases; with @refs/heads/BRANCH that identity alone")
+	f.StringVar(&branch, "branch", "main", "the branch that is released")
+	f.StringVar(&tag, "tag", "", "the image's tag")
+	required(cmd, "workflow", "branch", "tag")
 	return cmd
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"dagger/backstage-gitops/internal/dagger"
+)
+
+// signature is whose signature an image has to have before something is to run it
+// again, or somewhere else.
+type signature struct {
+	image, branch, username string
+	key                     *dagger.File
+	identity                string
+	password                *dagger.Secret
+	// unverified takes an image that nobody verified.
+	unverified bool
+}
+
+// verify refuses an image that is not signed as it has to be. The answer is a section
+// of a report.
+func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest string) (string, error) {
+	if s.unverified {
+		return unverified("--allow-unverified said so"), nil
+	}
+	identities := []string{""}
+	if s.identity != "" {
+		var signers struct{ Identities []string }
+		if err := run(ctx, m.toolbox(), &signers, "github", "signers", "--workflow", s.identity, "--branch", s.branch, "--tag", tag); err != nil {
+			return "", err
+		}
+		identities = signers.Identities
+	}
+	var refused []string
+	for _, identity := range identities {
+		said, err := m.VerifyRelease(ctx, cmp.Or(s.image, embeddedImage)+"@"+digest, s.key, identity, "", s.branch, s.username, s.password)
+		if err == nil {
+			return "#" + said, nil
+		}
+		refused = append(refused, err.Error())
+	}
+	return "", fmt.Errorf("the image is not verified: %s; --allow-unverified takes it without", strings.Join(refused, "; "))
+}
+
+// named says whether anything tells whose signature it has to be.
+func (s signature) named(m *BackstageGitops) bool {
+	return s.key != nil || s.identity != "" || m.SigningKey != nil || m.releaser(target{}).embeddedName(s.image)
+}
+
+// nobody is why an image is not verified though nothing is wrong with it.
+const nobody = "nobody said whose it has to be, with --key, --identity or --signing-key"
+
+// unverified is the section of a report on an image that was not verified.
+func unverified(why string) string {
+	return "### Not verified\n\nThe signature of the image was not looked at: " + why + ".\n"
+}

@@ -139,9 +139,6 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// URL of the repository, https://github.com/OWNER/REPO.git.
 	remote string,
 
-	// Token that may write contents and pull requests, such as env://GITHUB_TOKEN.
-	token *dagger.Secret,
-
 	// Branch of the repository.
 	//
 	// +default="main"
@@ -201,6 +198,12 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	//
 	// +optional
 	password *dagger.Secret,
+
+	// Token that may write contents and pull requests, such as env://GITHUB_TOKEN; not
+	// needed with a GitHub App.
+	//
+	// +optional
+	token *dagger.Secret,
 ) (string, error) {
 	if commitBy != "github" && commitBy != "pull-request" {
 		return "", fmt.Errorf("--commit-by is %q: it can be github or pull-request", commitBy)
@@ -229,10 +232,8 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		Kept        bool
 		Nothing     bool
 	}
-	err = run(ctx, box.
-		WithNewFile("/text.md", text).
-		WithSecretVariable("GITOPS_TOKEN", token).
-		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &pushed, args...)
+	box, signIn := m.signIn(box.WithNewFile("/text.md", text), token)
+	err = run(ctx, box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &pushed, append(args, signIn...)...)
 	if err != nil {
 		return "", err
 	}
@@ -272,13 +273,14 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	// +optional
 	remote string,
 
-	// Token that may write pull requests, such as env://GITHUB_TOKEN.
+	// Token that may write pull requests, such as env://GITHUB_TOKEN; not needed with a
+	// GitHub App.
 	//
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	if pullRequest != 0 && (remote == "" || token == nil) {
-		return "", errors.New("--pull-request wants --remote, a repository of GitHub, and --token")
+	if pullRequest != 0 && (remote == "" || token == nil && m.AppKey == nil) {
+		return "", errors.New("--pull-request wants --remote, a repository of GitHub, and --token or a GitHub App")
 	}
 	box := m.toolbox().WithDirectory("/checkout", m.Repo)
 	code, err := box.WithExec([]string{"git", "rev-parse", "--verify", "--quiet", "--end-of-options", base + "^{commit}"},
@@ -299,10 +301,8 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 		return text, err
 	}
 	var said json.RawMessage
-	err = run(ctx, m.toolbox().
-		WithNewFile("/comment.md", text).
-		WithSecretVariable("GITOPS_TOKEN", token).
-		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &said,
-		"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md")
+	box, signIn := m.signIn(m.toolbox().WithNewFile("/comment.md", text), token)
+	err = run(ctx, box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &said,
+		append([]string{"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md"}, signIn...)...)
 	return text, err
 }

@@ -41,6 +41,13 @@ type BackstageGitops struct {
 	OidcURL *dagger.Secret
 	// +private
 	OidcToken *dagger.Secret
+	// The GitHub App to sign in as, instead of with a token.
+	// +private
+	AppID int
+	// +private
+	InstallationID int
+	// +private
+	AppKey *dagger.Secret
 	// How vulnerabilities are looked up.
 	// +private
 	VulnerabilityDatabase *dagger.Directory
@@ -122,6 +129,22 @@ func New(
 	// +optional
 	oidcToken *dagger.Secret,
 
+	// ID of a GitHub App to sign in as, where `push-promotion`, `diff` and `rollback`
+	// take a token otherwise. What an App pushes starts workflows.
+	//
+	// +optional
+	appID int,
+
+	// ID of the App's installation: the number in the address of its settings.
+	//
+	// +optional
+	installationID int,
+
+	// Private key of the App, PEM, such as env://APP_KEY.
+	//
+	// +optional
+	appKey *dagger.Secret,
+
 	// Folder of a vulnerability database of grype, to look the image's packages up in;
 	// without one, or --vulnerability-url, nothing is scanned, and the report says so.
 	//
@@ -150,7 +173,7 @@ func New(
 	m := &BackstageGitops{
 		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral,
 		Builder: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
-		OidcURL: oidcURL, OidcToken: oidcToken,
+		OidcURL: oidcURL, OidcToken: oidcToken, AppID: appID, InstallationID: installationID, AppKey: appKey,
 		VulnerabilityDatabase: vulnerabilityDatabase, VulnerabilityURL: vulnerabilityURL, FailOn: failOn, RequireScan: requireScan,
 	}
 	if source == nil {

@@ -69,7 +69,8 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 
-	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN; not needed with
+	// a GitHub App.
 	//
 	// +optional
 	token *dagger.Secret,
@@ -81,7 +82,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
-		step{"Start the services", r.connect},
+		step{"Start the services", b.connect},
 		step{"Find the release", b.find},
 		step{"Start the cluster", b.start},
 		step{"Verify the image", b.trust},
@@ -112,6 +113,8 @@ type rollback struct {
 	signature signature
 	// verified is what the report says of the image's signature.
 	verified string
+	// signIn are the arguments with which the helper program signs in to the remote.
+	signIn []string
 }
 
 // revert is what `gitops revert` says.
@@ -121,10 +124,20 @@ type revert struct {
 	Restored struct{ Tag, Digest string }
 }
 
+// connect starts the embedded services, and signs in as a GitHub App where there is
+// one.
+func (b *rollback) connect(ctx context.Context) error {
+	if err := b.releaser.connect(ctx); err != nil {
+		return err
+	}
+	b.box, b.signIn = b.m.signIn(b.box, b.target.token)
+	return nil
+}
+
 // revert runs `gitops revert` on the remote's branch.
 func (b *rollback) revert(ctx context.Context, box *dagger.Container, args ...string) error {
-	return run(ctx, box, &b.made, append([]string{"revert", "--remote", b.target.remote, "--branch", b.target.branch,
-		"--chart", chartPath, "--image", b.name()}, args...)...)
+	return run(ctx, box, &b.made, append(append([]string{"revert", "--remote", b.target.remote, "--branch", b.target.branch,
+		"--chart", chartPath, "--image", b.name()}, b.signIn...), args...)...)
 }
 
 // find finds out what would be taken back, and refuses what cannot be, before

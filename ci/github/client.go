@@ -47,7 +47,7 @@ func connect(ctx context.Context, t Target) (*client, error) {
 	c := &client{limits: &limits{next: http.DefaultTransport}, owner: owner, repo: repo, token: strings.TrimRight(t.Token, "\r\n")}
 	var transport http.RoundTripper = c.limits
 	switch {
-	case t.App.ID != 0 || t.App.Installation != 0:
+	case t.App != (App{}):
 		if t.App.ID == 0 || t.App.Installation == 0 || t.App.Key == "" {
 			return nil, errors.New("a GitHub App wants its ID, the ID of its installation and its private key; give all three, or a token")
 		}
@@ -66,11 +66,20 @@ func connect(ctx context.Context, t Target) (*client, error) {
 		return nil, git.ErrToken
 	}
 	c.Client = github.NewClient(&http.Client{Transport: transport})
-	if t.App.ID == 0 {
+	if t.App == (App{}) {
 		c.Client = c.WithAuthToken(c.token)
 	}
 	c.BaseURL = api
 	return c, nil
+}
+
+// Token is what git signs in to a target with: for an App a token of its installation, which lasts an hour.
+func Token(ctx context.Context, t Target) (string, error) {
+	c, err := connect(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	return c.token, nil
 }
 
 // locate finds a remote's owner and name, and the API of its host: that of github.com, or of a GitHub Enterprise

@@ -274,6 +274,7 @@ func TestApp(t *testing.T) {
 		"no such installation":   {app: github.App{ID: 7, Installation: 8, Key: text}, want: github.ErrToken, text: "no installation 8; install it for acme"},
 		"no key at all":          {app: github.App{ID: 7, Installation: 9, Key: "k3y"}, want: github.ErrToken, text: "PEM file"},
 		"no installation":        {app: github.App{ID: 7, Key: text}, text: "give all three"},
+		"a key alone":            {app: github.App{Key: text}, text: "give all three"},
 		"organisation forbids":   {app: github.App{ID: 7, Installation: 9, Key: text}, suspended: true, want: github.ErrForbidden, text: "suspended"},
 		"another App, their key": {app: github.App{ID: 8, Installation: 9, Key: text}, want: github.ErrToken, text: "no such App"},
 	} {
@@ -384,6 +385,44 @@ func TestAnotherTree(t *testing.T) {
 	})
 	_, err := w.push(1)
 	refused(t, err, github.ErrTree, "nothing was pushed")
+}
+
+// TestAppStaysHidden: neither an App's key nor the token that it is given are in a log, an error, a result or what GitHub
+// stores. It is not parallel, as it reads the log.
+func TestAppStaysHidden(t *testing.T) {
+	var log bytes.Buffer
+	former := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	t.Cleanup(func() { slog.SetDefault(former) })
+	private, text := key(t)
+	w := edited(t, "2", func(g *githubtest.Config) {
+		g.Tokens, g.Apps = nil, []githubtest.App{{ID: 7, Installation: 9, Key: &private.PublicKey, Permissions: writer.Permissions}}
+	})
+	w.target.Token, w.target.Mode = "", github.ModePullRequest
+	w.target.App = github.App{ID: 7, Installation: 9, Key: text}
+	p, err := w.change()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := github.Token(t.Context(), w.target)
+	if err != nil || !strings.HasPrefix(token, "ghs_") {
+		t.Fatalf("%q, %v", token, err)
+	}
+	w.target.App.Installation = 8
+	_, err = w.change()
+	refused(t, err, github.ErrToken, "no installation 8")
+	said := []string{jsonOf(t, p), err.Error(), log.String(), w.there("log", "-p", "--all"), jsonOf(t, w.server.Pulls(name))}
+	secrets := strings.Fields(text)[4:6] // lines of the key itself
+	for _, s := range said {
+		for _, secret := range append(secrets, token, "ghs_") {
+			if strings.Contains(s, secret) {
+				t.Errorf("a secret is in %s", strings.ReplaceAll(s, secret, "CANARY"))
+			}
+		}
+	}
+	if !strings.Contains(log.String(), "path=/api/v3/app/installations/9/access_tokens status=201") {
+		t.Errorf("the log has no sign-in, so it proves nothing:\n%s", log.String())
+	}
 }
 
 // TestTokenStaysHidden: a canary for a token is in no log, no error, no result and nothing that GitHub stores. It is

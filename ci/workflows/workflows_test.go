@@ -233,9 +233,9 @@ func TestReleaseWritesTheJobSummary(t *testing.T) {
 	}
 }
 
-// What signs, or has signed, is the key where the repository has one and else the workflow that releases. The scripts are
-// run with something in the place of daggerw that keeps its arguments: no secret is among them.
-func TestSigner(t *testing.T) {
+// What signs, or has signed, is the key where the repository has one and else the workflow that releases; what signs in is
+// the App where it has one, and else the token. The scripts are run with something in the place of daggerw that keeps its arguments: no secret is among them.
+func TestSecrets(t *testing.T) {
 	t.Parallel()
 	const (
 		canary   = "c4n4ry"
@@ -244,6 +244,7 @@ func TestSigner(t *testing.T) {
 	key := []string{"--signing-key", "env://COSIGN_KEY", "--signing-password", "env://COSIGN_PASSWORD"}
 	oidc := []string{"--oidc-url", "env://ACTIONS_ID_TOKEN_REQUEST_URL", "--oidc-token", "env://ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
 	identity := []string{"--identity", workflow}
+	app := []string{"--app-id", "7", "--installation-id", "9", "--app-key", "env://APP_KEY"}
 	cases := map[string]struct {
 		workflow string
 		key      bool
@@ -256,6 +257,9 @@ func TestSigner(t *testing.T) {
 		"a promotion without one":  {"promote", false, [][]string{identity}, key},
 		"a rollback with a key":    {"rollback", true, [][]string{key}, identity},
 		"a rollback without one":   {"rollback", false, [][]string{identity}, key},
+		"a promotion by an App":    {"promote", true, [][]string{app}, nil},
+		"a rollback by an App":     {"rollback", true, [][]string{app}, nil},
+		"by a token":               {"promote", false, nil, app},
 		"where the image is from":  {"promote", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
 		"where the image was from": {"rollback", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
 	}
@@ -274,11 +278,12 @@ func TestSigner(t *testing.T) {
 				}
 				cmd := exec.CommandContext(t.Context(), "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script.Run.Value)
 				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"), "RUNNER_TEMP="+dir,
+				cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"), "RUNNER_TEMP="+dir, "APP_KEY=",
 					"REMOTE=https://github.com/acme/portal.git", "RELEASE_WORKFLOW="+workflow, "COSIGN_KEY=",
 					"DOCKERHUB_TOKEN="+canary, "GITHUB_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_URL="+canary)
 				if c.key {
-					cmd.Env = append(cmd.Env, "COSIGN_KEY="+canary+"\nof two lines", "COSIGN_PASSWORD="+canary)
+					cmd.Env = append(cmd.Env, "COSIGN_KEY="+canary+"\nof two lines", "COSIGN_PASSWORD="+canary,
+						"APP_KEY="+canary, "APP_ID=7", "APP_INSTALLATION_ID=9")
 				}
 				if output, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%s: %v\n%s", script.Run.Value, err, output)

@@ -144,7 +144,7 @@ func newChartPublish() *cobra.Command {
 		repo, folder, revision string
 		unlessThere            bool
 		t                      commit.Target
-		wait                   time.Duration
+		with                   access
 		o                      image.Options
 	)
 	cmd := &cobra.Command{
@@ -160,7 +160,10 @@ the docker CLI's own sign-in is used. The token of an http remote is read from `
   helm pull oci://docker.io/user/backstage-gitops-chart --version 0.2.0`,
 		Args: oneArg("name of the artifact"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			dir, err := os.MkdirTemp("", "chart-")
 			if err != nil {
@@ -196,7 +199,7 @@ the docker CLI's own sign-in is used. The token of an http remote is read from `
 	cmd.Flags().StringVar(&folder, "chart", "charts/backstage", "the chart's folder in the repository")
 	cmd.Flags().StringVar(&revision, "revision", "", "the commit whose chart it is (default the branch's tip)")
 	cmd.Flags().BoolVar(&unlessThere, "unless-there", false, "leave a version alone that is there with another content")
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "registry-username", "", "the registry's user name")
 	required(cmd, "remote", "branch")

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/github"
 )
 
 // tokenVariable is the environment variable that holds the Git remote's token.
@@ -48,7 +50,7 @@ func newPush() *cobra.Command {
 		repo string
 		rel  commit.Release
 		t    commit.Target
-		wait time.Duration
+		with access
 	)
 	cmd := &cobra.Command{
 		Use:   "push",
@@ -57,11 +59,15 @@ func newPush() *cobra.Command {
 is applied again to the new tip, a bounded number of times; no push is ever forced. Where the
 branch names tag and digest already nothing is pushed ("nothing": true).
 
-The token of an http remote is read from ` + tokenVariable + `. The checkout is only read.`,
+The token of an http remote is read from ` + tokenVariable + `, or, with --app-id and --installation-id,
+the private key of a GitHub App from ` + keyVariable + `. The checkout is only read.`,
 		Example: `  gitops push --repo . --remote https://github.com/owner/repository.git --tag 1.4.0 --digest sha256:…`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			pushed, err := commit.Push(ctx, repo, rel, t)
 			if err != nil {
@@ -75,7 +81,7 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 		},
 	}
 	releaseFlags(cmd, &repo, &rel)
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made by gitops commit, and no other")
 	required(cmd, "remote", "branch", "tag", "digest")
@@ -87,7 +93,7 @@ func newPropose() *cobra.Command {
 		repo, to string
 		rel      commit.Release
 		t        commit.Target
-		wait     time.Duration
+		with     access
 	)
 	cmd := &cobra.Command{
 		Use:   "propose",
@@ -97,7 +103,10 @@ Nothing of --remote changes. Once it is verified there, push --candidate pushes 
 		Example: `  gitops propose --repo . --remote https://github.com/owner/repository.git --to http://git:8080/proof.git --tag 1.4.0 --digest sha256:…`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			proposed, err := commit.Propose(ctx, repo, rel, t, to)
 			if err != nil {
@@ -108,7 +117,7 @@ Nothing of --remote changes. Once it is verified there, push --candidate pushes 
 		},
 	}
 	releaseFlags(cmd, &repo, &rel)
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	cmd.Flags().StringVar(&to, "to", "", "the repository to push it to, without a credential")
 	required(cmd, "remote", "branch", "to", "tag", "digest")
 	return cmd
@@ -119,7 +128,7 @@ func newPreflight() *cobra.Command {
 		repo string
 		rel  commit.Release
 		t    commit.Target
-		wait time.Duration
+		with access
 	)
 	cmd := &cobra.Command{
 		Use:   "preflight",
@@ -130,7 +139,10 @@ written. "chart" is what the branch names now.`,
 		Example: `  gitops preflight --repo . --remote https://github.com/owner/repository.git --image docker.io/user/backstage-gitops`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			ready, err := commit.Preflight(ctx, repo, rel, t)
 			if err != nil {
@@ -140,7 +152,7 @@ written. "chart" is what the branch names now.`,
 		},
 	}
 	sourceFlags(cmd, &repo, &rel)
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	required(cmd, "remote", "branch")
 	return cmd
 }
@@ -149,7 +161,7 @@ func newSeed() *cobra.Command {
 	var (
 		repo string
 		t    commit.Target
-		wait time.Duration
+		with access
 	)
 	cmd := &cobra.Command{
 		Use:   "seed",
@@ -162,7 +174,10 @@ Not for a remote that people push to.`,
 		Example: `  gitops seed --repo . --remote http://git:8080/backstage-gitops.git --branch main`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			seeded, err := commit.Seed(ctx, repo, t)
 			if err != nil {
@@ -172,7 +187,7 @@ Not for a remote that people push to.`,
 		},
 	}
 	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	required(cmd, "remote", "branch")
 	return cmd
 }
@@ -195,15 +210,39 @@ func sourceFlags(cmd *cobra.Command, repo *string, rel *commit.Release) {
 	cmd.Flags().StringVar(&rel.Source, "source", "", "the commit that is released (default HEAD)")
 }
 
-func targetFlags(cmd *cobra.Command, t *commit.Target, wait *time.Duration) {
-	cmd.Flags().StringVar(&t.Remote, "remote", "", "the remote's URL, without a credential")
-	cmd.Flags().StringVar(&t.Branch, "branch", "main", "the remote's branch")
-	cmd.Flags().StringVar(&t.Credential.Username, "username", "x-access-token", "the user name to send with the token of "+tokenVariable)
-	cmd.Flags().DurationVar(wait, "timeout", 5*time.Minute, "the longest time to take")
+// access is how a command gets to its remote.
+type access struct {
+	app  github.App
+	api  string
+	wait time.Duration
+}
+
+func targetFlags(cmd *cobra.Command, t *commit.Target, with *access) {
+	f := cmd.Flags()
+	f.StringVar(&t.Remote, "remote", "", "the remote's URL, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&t.Credential.Username, "username", "x-access-token", "the user name to send with the token of "+tokenVariable)
+	f.DurationVar(&with.wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.StringVar(&with.api, "api-url", "", "the URL of GitHub's API, for an App (default that of the remote's host)")
+	appFlags(f, &with.app)
+}
+
+func appFlags(f *pflag.FlagSet, app *github.App) {
+	f.Int64Var(&app.ID, "app-id", 0, "the GitHub App to sign in as, with the key of "+keyVariable)
+	f.Int64Var(&app.Installation, "installation-id", 0, "the App's installation")
 }
 
 // reach gives a target its token and a command the time to talk to it.
-func reach(cmd *cobra.Command, t *commit.Target, wait time.Duration) (context.Context, context.CancelFunc) {
+func (a *access) reach(cmd *cobra.Command, t *commit.Target) (context.Context, context.CancelFunc, error) {
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), a.wait))
 	t.Credential.Token = os.Getenv(tokenVariable)
-	return context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+	if a.app == (github.App{}) {
+		return ctx, cancel, nil
+	}
+	a.app.Key = os.Getenv(keyVariable)
+	var err error
+	if t.Credential.Token, err = github.Token(ctx, github.Target{Remote: t.Remote, API: a.api, App: a.app}); err != nil {
+		cancel()
+	}
+	return ctx, cancel, err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +14,7 @@ func newRevert() *cobra.Command {
 		repo, to string
 		rb       commit.Rollback
 		t        commit.Target
-		wait     time.Duration
+		with     access
 	)
 	cmd := &cobra.Command{
 		Use:   "revert",
@@ -29,7 +28,8 @@ With --to the commit is pushed to the same branch of that repository instead, to
 --candidate and --release push what was verified and nothing else: "commit" and "reverted.commit"
 of what --to printed.
 
-The token of an http remote is read from ` + tokenVariable + `. The checkout is only read.`,
+The token of an http remote is read from ` + tokenVariable + `, or, with --app-id and --installation-id,
+the private key of a GitHub App from ` + keyVariable + `. The checkout is only read.`,
 		Example: `  gitops revert --repo . --remote https://github.com/owner/repository.git --to http://git:8080/proof.git
   gitops revert --repo . --remote https://github.com/owner/repository.git --candidate SHA --release SHA`,
 		Args: noArgs,
@@ -37,7 +37,10 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 			if to != "" && t.Candidate != "" {
 				return usageError{fmt.Errorf("%s takes --to or --candidate, not both; see %s --help", cmd.CommandPath(), cmd.CommandPath())}
 			}
-			ctx, cancel := reach(cmd, &t, wait)
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
 			defer cancel()
 			if to != "" {
 				proposed, err := commit.ProposeRevert(ctx, repo, rb, t, to)
@@ -58,7 +61,7 @@ The token of an http remote is read from ` + tokenVariable + `. The checkout is 
 	cmd.Flags().StringVar(&rb.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
 	cmd.Flags().StringVar(&rb.Image, "image", "", "the image's name without tag, for the commit's message (default image.repository of the chart)")
 	cmd.Flags().StringVar(&rb.Release, "release", "", "revert this release commit and no other (default the last)")
-	targetFlags(cmd, &t, &wait)
+	targetFlags(cmd, &t, &with)
 	cmd.Flags().StringVar(&to, "to", "", "the repository to push the commit to instead, without a credential")
 	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made with --to, and no other")

@@ -6,7 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -22,12 +25,14 @@ import (
 
 const repository = "backstage-gitops/backstage-gitops"
 
-// A push to main is released: image, proof, and a commit that GitHub makes. A release of that commit finds nothing to
-// do, which is the last of three things that keep workflows from going round. Then the image is promoted.
+// A push to main is released: image, signature, proof, and a commit that GitHub makes. A release of that commit finds
+// nothing to do, which is the last of three things that keep workflows from going round. Then the image, whose signature
+// is verified, is promoted by a GitHub App. A key signs: no authority of Sigstore certifies a runner of act.
 func TestRelease(t *testing.T) {
 	g := newGitHub(t)
 	head := g.git("rev-parse", "main")
 	variables := []string{"--var", "DOCKERHUB_USERNAME=somebody", "--var", "IMAGE=localhost:5000/backstage-gitops"}
+	g.signingKey()
 
 	log := g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
 	tip := g.git("rev-parse", "main")
@@ -52,6 +57,9 @@ func TestRelease(t *testing.T) {
 	if digest == nil || !strings.Contains(log.summary(), "## Released") || !strings.Contains(log.summary(), digest[1]) {
 		t.Errorf("the job's summary does not tell of %q:\n%s", digest, log.summary())
 	}
+	if !strings.Contains(log.summary(), "signature, provenance and SBOM, before the commit") {
+		t.Errorf("the release is not signed:\n%s", log.summary())
+	}
 
 	log = g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
 	if !strings.Contains(log.summary(), "## Nothing to release") {
@@ -63,9 +71,9 @@ func TestRelease(t *testing.T) {
 
 	// What was released goes on to the next environment.
 	log = g.run("promote.yml", "workflow_dispatch", map[string]any{"inputs": map[string]any{
-		"from": "dev", "to": "staging", "commit-by": "pull-request", "allow-downgrade": false,
-	}})
-	if !strings.Contains(log.summary(), "## Promoted") || !strings.Contains(log.summary(), "/pull/1") {
+		"from": "dev", "to": "staging", "commit-by": "pull-request", "allow-downgrade": false, "allow-unverified": false,
+	}}, append(variables, "--var", "APP_ID=7", "--var", "APP_INSTALLATION_ID=9")...)
+	if !strings.Contains(log.summary(), "## Promoted") || !strings.Contains(log.summary(), "/pull/1") || !strings.Contains(log.summary(), "### Verified ") {
 		t.Errorf("the summary of the promotion is\n%s", log.summary())
 	}
 	const promoted = "charts/gitops/environments/staging.yaml"
@@ -74,6 +82,9 @@ func TestRelease(t *testing.T) {
 	}
 	if digest != nil && !strings.Contains(g.git("show", "promote/staging:"+promoted), digest[1]) {
 		t.Errorf("the pull request does not name %s", digest[1])
+	}
+	if author := g.git("log", "-1", "--format=%an, %cn", "promote/staging"); author != "app-7[bot], GitHub" {
+		t.Errorf("author and committer of the promotion are %s", author)
 	}
 }
 
@@ -114,6 +125,8 @@ func TestCheck(t *testing.T) {
 type hub struct {
 	*testing.T
 	url, token string
+	// secrets are those of the repository, by name.
+	secrets map[string]string
 	// dir is the repository in the hub, work a clone whose HEAD is the commit of the run.
 	dir, work string
 	act       string
@@ -127,13 +140,26 @@ func newGitHub(t *testing.T) *hub {
 		t.Fatal(err)
 	}
 	bin, root := t.TempDir(), t.TempDir()
-	g := &hub{T: t, token: "canary-" + rand.Text(), dir: filepath.Join(root, repository+".git"), work: filepath.Join(t.TempDir(), "work"), act: filepath.Join(bin, "act")}
+	g := &hub{T: t, token: "canary-" + rand.Text(), secrets: map[string]string{"DOCKERHUB_TOKEN": "canary-password"}, dir: filepath.Join(root, repository+".git"), work: filepath.Join(t.TempDir(), "work"), act: filepath.Join(bin, "act")}
 	g.command(".", nil, "go", "build", "-o", g.act, "github.com/nektos/act")
 	g.command(project, nil, "go", "build", "-o", bin, "./ci/github/githubtest/cmd/fakegithub")
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appKey := filepath.Join(bin, "app.pub")
+	if err := os.WriteFile(appKey, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.secrets["APP_KEY"] = string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)}))
 
 	address := freeAddress(t)
 	g.url = "http://" + address
-	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), "--root", root, "--create", repository, "--listen", address)
+	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), "--root", root, "--create", repository, "--listen", address, "--app-key", appKey)
 	hub.Env = append(os.Environ(), "GITOPS_TOKEN="+g.token)
 	hub.Stderr = t.Output()
 	hub.Cancel = func() error { return hub.Process.Signal(os.Interrupt) }
@@ -154,6 +180,23 @@ func newGitHub(t *testing.T) *hub {
 	g.command(project, nil, "git", "push", "--quiet", g.dir, "HEAD:refs/heads/main", "--tags")
 	g.command(root, nil, "git", "clone", "--quiet", "--branch", "main", g.dir, g.work)
 	return g
+}
+
+// signingKey gives the repository a key of cosign and its password.
+func (g *hub) signingKey() {
+	g.Helper()
+	dir := g.TempDir()
+	g.secrets["COSIGN_PASSWORD"] = "canary-" + rand.Text()
+	attest, err := filepath.Abs("../../attest")
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.command(attest, []string{"GITOPS_SIGNING_PASSWORD=" + g.secrets["COSIGN_PASSWORD"]}, "go", "run", "./cmd/attest", "generate-key-pair", "--output-key-prefix", filepath.Join(dir, "cosign"))
+	text, err := os.ReadFile(filepath.Join(dir, "cosign.key"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.secrets["COSIGN_KEY"] = string(text)
 }
 
 // change pushes a commit on a branch of its own, which is the commit of the runs then.
@@ -212,13 +255,19 @@ func (g *hub) run(workflow, event string, payload map[string]any, args ...string
 		"--platform", "ubuntu-24.04=-self-hosted", "--json", "--no-cache-server",
 		"--action-cache-path", g.TempDir(),
 		"--no-skip-checkout", "--local-repository", g.checkout(),
-		"--secret", "GITHUB_TOKEN", "--secret", "DOCKERHUB_TOKEN",
+		"--secret", "GITHUB_TOKEN",
 		"--env", "GITHUB_SERVER_URL=" + g.url, "--env", "GITHUB_API_URL=" + g.url + "/api/v3", "--env", "GITHUB_REPOSITORY=" + repository,
 	}, args...)...)
+	for name := range g.secrets {
+		cmd.Args = append(cmd.Args, "--secret", name)
+	}
 	cmd.Dir = g.work
 	// act gives steps a terminal, which GitHub's runner does not. The Dagger CLI has git look for the pull request's
 	// head, and git would wait there for somebody to say who they are.
-	cmd.Env = append(os.Environ(), "TERM=dumb", "GIT_TERMINAL_PROMPT=0", "GITHUB_TOKEN="+g.token, "DOCKERHUB_TOKEN=canary-password")
+	cmd.Env = append(os.Environ(), "TERM=dumb", "GIT_TERMINAL_PROMPT=0", "GITHUB_TOKEN="+g.token)
+	for name, text := range g.secrets {
+		cmd.Env = append(cmd.Env, name+"="+text)
+	}
 	cmd.Stderr = g.Output()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
@@ -260,14 +309,14 @@ type line struct{ Command, Content, Msg, JobResult string }
 
 type lines []line
 
-// read reads the log and shows it as the test's. No line may hold the token: GitHub's runner hides it, and so does act.
+// read reads the log and shows it as the test's. No line may hold a secret: GitHub's runner hides them, and so does act.
 func (g *hub) read(out io.Reader) lines {
 	var all lines
 	scanner := bufio.NewScanner(out)
 	scanner.Buffer(nil, 16<<20)
 	for scanner.Scan() {
-		if bytes.Contains(scanner.Bytes(), []byte(g.token)) || bytes.Contains(scanner.Bytes(), []byte("canary-password")) {
-			g.Error("a line of the log holds a secret")
+		if name := g.secret(scanner.Text()); name != "" {
+			g.Errorf("a line of the log holds the secret %s", name)
 			continue
 		}
 		var l line
@@ -281,6 +330,21 @@ func (g *hub) read(out io.Reader) lines {
 		g.Error(err)
 	}
 	return all
+}
+
+// secret is the name of a secret that a text holds, or of one of whose lines it does.
+func (g *hub) secret(text string) string {
+	if strings.Contains(text, g.token) {
+		return "GITHUB_TOKEN"
+	}
+	for name, secret := range g.secrets {
+		for line := range strings.Lines(secret) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // summary is what the jobs have written to their summaries.

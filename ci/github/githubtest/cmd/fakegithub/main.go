@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/golang-jwt/jwt/v4"
+
 	"github.com/backstage-gitops/backstage-gitops/ci/github/githubtest"
 	"github.com/backstage-gitops/backstage-gitops/ci/gitserver"
 )
@@ -34,6 +36,7 @@ func run(ctx context.Context, args []string) error {
 		create    = flags.String("create", "", "make these repositories where they are missing, OWNER/NAME,…")
 		listen    = flags.String("listen", "127.0.0.1:8080", "the address to listen on")
 		protected = flags.String("protected", "", "branches that take pull requests only, with commas between them")
+		appKey    = flags.String("app-key", "", "the file of the public key of the GitHub App 7, whose installation is 9, PEM")
 	)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -42,11 +45,23 @@ func run(ctx context.Context, args []string) error {
 	if *root == "" || token == "" {
 		return errors.New("give --root, and a token as GITOPS_TOKEN")
 	}
+	permissions := map[string]string{"contents": "write", "pull_requests": "write"}
 	c := githubtest.Config{
 		Root: *root, Repositories: split(*create), AutoMerge: true, Protected: map[string]string{},
 		Tokens: []githubtest.Token{{
-			Value: token, Login: "github-actions[bot]", Bot: true, Permissions: map[string]string{"contents": "write", "pull_requests": "write"},
+			Value: token, Login: "github-actions[bot]", Bot: true, Permissions: permissions,
 		}},
+	}
+	if *appKey != "" {
+		text, err := os.ReadFile(*appKey)
+		if err != nil {
+			return err
+		}
+		key, err := jwt.ParseRSAPublicKeyFromPEM(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", *appKey, err)
+		}
+		c.Apps = []githubtest.App{{ID: 7, Installation: 9, Key: key, Permissions: permissions}}
 	}
 	for _, branch := range split(*protected) {
 		c.Protected[branch] = "Repository rule violations found: Changes must be made through a pull request."

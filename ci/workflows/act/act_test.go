@@ -339,7 +339,8 @@ func (g *hub) secret(text string) string {
 	}
 	for name, secret := range g.secrets {
 		for line := range strings.Lines(secret) {
-			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+			// The last line of a key may be a few letters.
+			if line = strings.TrimSpace(line); len(line) > 12 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
 				return name
 			}
 		}

@@ -47,7 +47,7 @@ func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest s
 
 // named says whether anything tells whose signature it has to be.
 func (s signature) named(m *BackstageGitops) bool {
-	return s.key != nil || s.identity != "" || m.SigningKey != nil || m.releaser(target{}).embeddedName(s.image)
+	return s.key != nil || s.identity != "" || m.SigningKey != nil || m.releaser(target{image: s.image}).embeddedRegistry()
 }
 
 // nobody is why an image is not verified though nothing is wrong with it.

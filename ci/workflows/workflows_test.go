@@ -251,7 +251,7 @@ func TestSecrets(t *testing.T) {
 		want     [][]string
 		not      []string
 	}{
-		"a release with a key":     {"release", true, [][]string{key}, nil},
+		"a release with a key":     {"release", true, [][]string{key}, oidc},
 		"a release without one":    {"release", false, [][]string{oidc}, key},
 		"a promotion with a key":   {"promote", true, [][]string{key}, identity},
 		"a promotion without one":  {"promote", false, [][]string{identity}, key},

@@ -129,8 +129,12 @@ func passing(message string) bool {
 			return true
 		}
 	}
-	return false
+	return allTainted.MatchString(message)
 }
+
+// allTainted is a scheduler's message of Kubernetes 1.37, which does not name them, that taints alone keep a pod from each
+// node: those of nodes that start, most likely. Where some nodes lack something else this one does not match.
+var allTainted = regexp.MustCompile(`\A\d+/\d+ nodes are available: \d+ node\(s\) had untolerated taint\(s\)\.`)
 
 func container(p Problem, pod *corev1.Pod, s corev1.ContainerStatus, events []corev1.Event, now time.Time) (Problem, bool) {
 	switch waiting := s.State.Waiting; {

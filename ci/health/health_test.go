@@ -83,6 +83,14 @@ func TestPod(t *testing.T) {
 			status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, lastTransitionTime: '2026-11-23T10:00:00Z', message: pod has unbound immediate PersistentVolumeClaims.}]",
 			want:   "Pod ns/p: Unschedulable: no node takes the pod: pod has unbound immediate PersistentVolumeClaims",
 		},
+		"nodes that start, unnamed": {
+			status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, lastTransitionTime: '2026-11-23T10:00:00Z', message: '0/3 nodes are available: 3 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.'}]",
+			want:   "Pod ns/p: Unschedulable: no node takes the pod: 0/3 nodes are available: 3 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling",
+		},
+		"nodes that are taken, and one with a taint": {
+			status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, lastTransitionTime: '2026-11-23T10:00:00Z', message: '0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu.'}]",
+			want:   "!Pod ns/p: Unschedulable: no node takes the pod: 0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu",
+		},
 		"no node fits": {
 			status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, lastTransitionTime: '2026-11-23T10:00:00Z', message: '0/1 nodes are available: 1 Insufficient cpu.'}]",
 			want:   "!Pod ns/p: Unschedulable: no node takes the pod: 0/1 nodes are available: 1 Insufficient cpu",

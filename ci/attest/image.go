@@ -168,7 +168,7 @@ func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
 	}
 	var found []Bundle
 	for _, d := range referrers {
-		if d.MediaType.IsIndex() || d.ArtifactType != "" && !isBundle(d.ArtifactType) {
+		if d.MediaType.IsIndex() {
 			continue
 		}
 		b := Bundle{Digest: d.Digest.String(), PredicateType: d.Annotations[ociremote.BundlePredicateType]}
@@ -184,7 +184,7 @@ func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
 		case err != nil:
 			b.Problem = fmt.Errorf("%w: %w", ErrBroken, image.Explain(b.Digest, err))
 		}
-		if ours || err != nil {
+		if ours || err != nil && mayBeBundle(d) {
 			found = append(found, b)
 		}
 	}
@@ -194,6 +194,14 @@ func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
 func isBundle(mediaType string) bool {
 	return strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle")
 }
+
+// mayBeBundle says whether a referrer that cannot be read could be a bundle. Registries differ in what they list as its
+// type: that of the artifact, or that of its empty configuration.
+func mayBeBundle(d v1.Descriptor) bool {
+	return d.ArtifactType == "" || d.ArtifactType == emptyConfig || isBundle(d.ArtifactType)
+}
+
+const emptyConfig = "application/vnd.oci.empty.v1+json"
 
 // fatal says whether an error is one of the registry as a whole, and not of the one thing that was asked for.
 func fatal(ctx context.Context, err error) bool {
@@ -345,14 +353,14 @@ func (i *Image) holder(ctx context.Context, referrers []v1.Descriptor, text []by
 		return "", err
 	}
 	for _, d := range referrers {
-		if d.MediaType.IsIndex() || d.ArtifactType != "" && d.ArtifactType != string(mediaType) {
+		if d.MediaType.IsIndex() {
 			continue
 		}
 		_, manifest, err := i.referrer(ctx, d.Digest.String())
 		if err != nil && fatal(ctx, err) {
 			return "", fmt.Errorf("read what is attached: %w", i.explain(err))
 		}
-		if err == nil && manifest != nil && len(manifest.Layers) == 1 && manifest.Layers[0].Digest == sum {
+		if err == nil && manifest != nil && len(manifest.Layers) == 1 && manifest.Layers[0].Digest == sum && manifest.Layers[0].MediaType == mediaType {
 			return d.Digest.String(), nil
 		}
 	}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"

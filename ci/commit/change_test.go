@@ -73,7 +73,7 @@ func TestPushChange(t *testing.T) {
 			if changed := run(t, bare, "diff", "--name-only", head, "main"); changed != c.files {
 				t.Errorf("it changes %q, want %q", changed, c.files)
 			}
-			if message := run(t, bare, "log", "-1", "--format=%B", "main"); !got.Nothing && message != "chore: change [skip ci]\n\nChange: promote/staging@"+head+"\n" {
+			if message := run(t, bare, "log", "-1", "--format=%B", "main"); !got.Nothing && message != "chore: change [skip ci]\n\nChange: promote/staging@"+head {
 				t.Errorf("it says\n%s", message)
 			}
 			if now := run(t, r, "status", "--porcelain") + run(t, r, "for-each-ref") + run(t, r, "count-objects"); now != before {

@@ -138,11 +138,12 @@ func (k *Kind) Cluster(ctx context.Context,
 		registry = k.Registry()
 	}
 	if err := mirror(ctx, registry, image); err != nil {
-		return nil, fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has: %w", version, nodeImage, err)
+		// Not %w: of an error of the engine that is wrapped the CLI shows the engine's words alone.
+		return nil, fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has (%s)", version, nodeImage, err)
 	}
 	docker, err := k.docker(name, registry, ports).Start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %w", err)
+		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %s", err)
 	}
 	defer func() {
 		if err != nil {

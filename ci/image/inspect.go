@@ -4,7 +4,6 @@ package image
 
 import (
 	"archive/tar"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +42,8 @@ type Options struct {
 	// Username and Password sign in; without them the docker CLI's own sign-in is used.
 	Username string
 	Password string
-	// Platform chooses from an image of several platforms, linux/amd64; empty means linux/amd64.
+	// Platform chooses from an image of several platforms, linux/arm64; empty means linux/amd64, or where it is not of
+	// that one the first of its list.
 	Platform string
 }
 
@@ -54,7 +55,9 @@ type Inspection struct {
 	Digest string `json:"digest"`
 	// Manifest is the digest of the platform's own manifest; the same as Digest where there is one platform.
 	Manifest string `json:"manifest"`
-	Platform string `json:"platform"`
+	// Platform is the one whose manifest was read, Platforms are all that the image is of.
+	Platform  string   `json:"platform"`
+	Platforms []string `json:"platforms"`
 	// CompressedBytes is what a pull transfers: layers, configuration and manifest.
 	CompressedBytes int64 `json:"compressedBytes"`
 	// DiskBytes is the size of all files once unpacked.
@@ -96,15 +99,11 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, err
 	}
-	platform, err := v1.ParsePlatform(cmp.Or(o.Platform, "linux/amd64"))
-	if err != nil {
-		return Inspection{}, nil, fmt.Errorf("platform %q: %w", o.Platform, err)
-	}
-	descriptor, err := remote.Get(parsed, append(o.Remote(ctx), remote.WithPlatform(*platform))...)
+	descriptor, err := remote.Get(parsed, o.Remote(ctx)...)
 	if err != nil {
 		return Inspection{}, nil, Explain(ref, err)
 	}
-	img, err := descriptor.Image()
+	img, all, err := o.choose(descriptor)
 	if err != nil {
 		return Inspection{}, nil, Explain(ref, err)
 	}
@@ -112,8 +111,47 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, Explain(ref, err)
 	}
-	i.Ref, i.Digest = ref, descriptor.Digest.String()
+	if i.Ref, i.Digest, i.Platforms = ref, descriptor.Digest.String(), all; all == nil {
+		i.Platforms = []string{i.Platform}
+	}
 	return i, files, nil
+}
+
+// choose is the image of one platform, and of an index also what platforms it has.
+func (o Options) choose(d *remote.Descriptor) (img v1.Image, all []string, err error) {
+	if !d.MediaType.IsIndex() {
+		img, err = d.Image()
+		return img, nil, err
+	}
+	index, err := d.ImageIndex()
+	if err != nil {
+		return nil, nil, err
+	}
+	if all, err = platformsOf(index); err != nil {
+		return nil, nil, err
+	}
+	wanted := o.Platform
+	switch {
+	case wanted == "" && len(all) > 0 && !slices.Contains(all, listed):
+		wanted = all[0]
+	case wanted == "":
+		wanted = listed
+	}
+	platform, err := v1.ParsePlatform(wanted)
+	if err != nil {
+		return nil, nil, fmt.Errorf("platform %q: %w", wanted, err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range manifest.Manifests {
+		if m.Platform != nil && m.Platform.Satisfies(*platform) {
+			img, err = index.Image(m.Digest)
+			return img, all, err
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: it is of %s, not of %s", ErrNotFound, strings.Join(all, ", "), wanted)
 }
 
 // Remote is how to reach the registry, for its library.

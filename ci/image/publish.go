@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,12 +62,13 @@ type Tag struct {
 	Kept bool `json:"kept,omitempty"`
 }
 
-// Publish pushes the image in an OCI archive (an OCI image layout in a tar file) under its tags. What the registry holds
-// of it is not uploaded again, so a push that was interrupted goes on. Nothing is pushed where a tag is taken.
+// Publish pushes the image in an OCI archive (an OCI image layout in a tar file) under its tags; of several archives, each
+// of another platform, it makes one image of several platforms, an index. What the registry holds of it is not uploaded
+// again, so a push that was interrupted goes on. Nothing is pushed where a tag is taken.
 //
 // Builders stamp an image with the time at which they made it. Here the image and its history get the time created
 // instead, so that the same files and configuration are the same digest wherever and whenever they were built.
-func Publish(ctx context.Context, archive, ref string, p Publication, o Options) (result Published, err error) {
+func Publish(ctx context.Context, archives []string, ref string, p Publication, o Options) (result Published, err error) {
 	parsed, err := Parse(ref, o)
 	if err != nil {
 		return Published{}, err
@@ -80,14 +82,26 @@ func Publish(ctx context.Context, archive, ref string, p Publication, o Options)
 		return Published{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	img, err := readArchive(archive, dir)
+	var images []archived
+	for _, file := range archives {
+		img, err := readArchive(file, filepath.Join(dir, strconv.Itoa(len(images))))
+		if err != nil {
+			return Published{}, fmt.Errorf("%s: %w", file, err)
+		}
+		if img, err = stamp(img, p.Created); err != nil {
+			return Published{}, fmt.Errorf("%s: %w", file, err)
+		}
+		images = append(images, archived{img, file})
+	}
+	content, err := join(images)
 	if err != nil {
-		return Published{}, fmt.Errorf("%s: %w", archive, err)
+		return Published{}, err
 	}
-	if img, err = stamp(img, p.Created); err != nil {
-		return Published{}, fmt.Errorf("%s: %w", archive, err)
+	hash, err := content.Digest()
+	if err != nil {
+		return Published{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	return p.push(ctx, img, ref, tags, o)
+	return p.push(ctx, content, hash, ref, tags, o)
 }
 
 // PublishArtifact pushes an artifact, which is an image to a registry, under its tags as Publish does, and as it is:
@@ -101,7 +115,11 @@ func PublishArtifact(ctx context.Context, artifact v1.Image, ref string, p Publi
 	if err != nil {
 		return Published{}, err
 	}
-	return p.push(ctx, artifact, ref, tags, o)
+	hash, err := artifact.Digest()
+	if err != nil {
+		return Published{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	return p.push(ctx, artifact, hash, ref, tags, o)
 }
 
 // AddTags gives an image in its registry, named by its digest, the tags in p.AlsoTags, as Publish does.
@@ -121,19 +139,15 @@ func AddTags(ctx context.Context, ref string, p Publication, o Options) (Publish
 		}
 		tags = append(tags, pinned.Context().Tag(t))
 	}
-	img, err := remote.Image(pinned, o.Remote(ctx)...)
+	descriptor, err := remote.Get(pinned, o.Remote(ctx)...)
 	if err != nil {
 		return Published{}, Explain(ref, err)
 	}
-	return p.push(ctx, img, ref, tags, o)
+	return p.push(ctx, descriptor, descriptor.Digest, ref, tags, o)
 }
 
-// push pushes an image under its tags.
-func (p Publication) push(ctx context.Context, img v1.Image, ref string, tags []name.Tag, o Options) (Published, error) {
-	hash, err := img.Digest()
-	if err != nil {
-		return Published{}, fmt.Errorf("%s: %w", ref, err)
-	}
+// push pushes an image, of one platform or of several, under its tags.
+func (p Publication) push(ctx context.Context, content remote.Taggable, hash v1.Hash, ref string, tags []name.Tag, o Options) (Published, error) {
 	result := Published{Ref: ref, Digest: hash.String()}
 	options := append(o.Remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
 	for _, tag := range tags {
@@ -148,12 +162,11 @@ func (p Publication) push(ctx context.Context, img v1.Image, ref string, tags []
 		if result.Tags[i].Kept {
 			continue
 		}
+		push := remote.Push
 		if uploaded {
-			err = remote.Tag(tag, img, options...)
-		} else {
-			err = remote.Write(tag, img, options...)
+			push = remote.Put // the manifest alone
 		}
-		if err != nil {
+		if err := push(tag, content, options...); err != nil {
 			return Published{}, ExplainPush(tag.String(), err)
 		}
 		uploaded = true
@@ -226,13 +239,16 @@ func ExplainPush(ref string, err error) error {
 	return fmt.Errorf("%s: %w: %s (it answers %d%s)", ref, what, do, answer.StatusCode, said)
 }
 
-// readArchive unpacks the archive into dir; its layers are read from there.
+// readArchive unpacks the archive into dir, which it makes; its layers are read from there.
 func readArchive(archive, dir string) (v1.Image, error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

@@ -77,11 +77,11 @@ func TestPublishIsTheSameDigestWheneverItWasBuilt(t *testing.T) {
 	t.Parallel()
 	host := serve(t, nil)
 	created := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("CET", 3600))
-	first, err := image.Publish(t.Context(), archive(t, builtAt(t, time.Unix(1, 0))), host+"/app:1", image.Publication{Created: created}, image.Options{PlainHTTP: true})
+	first, err := image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(1, 0)))}, host+"/app:1", image.Publication{Created: created}, image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := image.Publish(t.Context(), archive(t, builtAt(t, time.Unix(2, 0))), host+"/app:2", image.Publication{Created: created}, image.Options{PlainHTTP: true})
+	second, err := image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(2, 0)))}, host+"/app:2", image.Publication{Created: created}, image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestPublishIsTheSameDigestWheneverItWasBuilt(t *testing.T) {
 	if !got.Created.Equal(created) {
 		t.Errorf("created is %s, want %s", got.Created, created)
 	}
-	other, err := image.Publish(t.Context(), archive(t, builtAt(t, time.Unix(1, 0))), host+"/app:3", image.Publication{Created: created.Add(time.Second)}, image.Options{PlainHTTP: true})
+	other, err := image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(1, 0)))}, host+"/app:3", image.Publication{Created: created.Add(time.Second)}, image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestPublishAnnotates(t *testing.T) {
 	config := slim
 	config.Labels = map[string]string{"org.opencontainers.image.revision": "abc", "org.opencontainers.image.title": "Portal", "maintainer": "nobody"}
 	img := build(t, config, layer(t, entry{name: "app/start.js", text: "start"}))
-	published, err := image.Publish(t.Context(), archive(t, img), host+"/app:1", image.Publication{Created: time.Unix(1, 0)}, image.Options{PlainHTTP: true})
+	published, err := image.Publish(t.Context(), []string{archive(t, img)}, host+"/app:1", image.Publication{Created: time.Unix(1, 0)}, image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestPublishRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := image.Publish(t.Context(), c.archive, c.ref, image.Publication{Created: time.Unix(1, 0), Pause: time.Millisecond}, image.Options{PlainHTTP: true}); !errors.Is(err, c.want) {
+			if _, err := image.Publish(t.Context(), []string{c.archive}, c.ref, image.Publication{Created: time.Unix(1, 0), Pause: time.Millisecond}, image.Options{PlainHTTP: true}); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})
@@ -190,7 +190,7 @@ func seen(t *testing.T, instead func(http.ResponseWriter, *http.Request) bool) (
 func publish(t *testing.T, ref string, at int64, p image.Publication) (image.Published, error) {
 	t.Helper()
 	p.Created, p.Pause = time.Unix(at, 0), time.Millisecond
-	return image.Publish(t.Context(), archive(t, builtAt(t, time.Unix(at, 0))), ref, p, image.Options{PlainHTTP: true})
+	return image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(at, 0)))}, ref, p, image.Options{PlainHTTP: true})
 }
 
 func digestOf(t *testing.T, ref string) string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,15 +22,52 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Publish images, copy them, and look at published ones.", newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
+	return group("image", "Publish images, copy them, and look at published ones.", newImagePlatforms(), newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
+}
+
+func newImagePlatforms() *cobra.Command {
+	var (
+		engine string
+		proven bool
+		ran    []string
+	)
+	cmd := &cobra.Command{
+		Use:   "platforms PLATFORM…",
+		Short: "Check and sort the platforms to make an image for.",
+		Long: `Check the platforms to make an image for, and print them sorted, each by the name that registries
+have for it. Refused: what is no platform of the base images, one twice, several without linux/amd64,
+with --proven a list without that of --engine, and with --ran what does not run.`,
+		Example: `  gitops image platforms --engine linux/amd64 --proven linux/amd64 linux/arm64
+  gitops image platforms --engine linux/amd64 --ran linux/arm64=arm64 linux/arm64`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, err := image.Platforms(args, engine, proven)
+			if err != nil {
+				return err
+			}
+			for _, r := range ran {
+				platform, said, _ := strings.Cut(r, "=")
+				if err := image.Runs(platform, said); err != nil {
+					return err
+				}
+			}
+			return printJSON(cmd.OutOrStdout(), found)
+		},
+	}
+	cmd.Flags().StringVar(&engine, "engine", "", "the platform of the engine that makes the image")
+	cmd.Flags().BoolVar(&proven, "proven", false, "the image is proven on that engine")
+	cmd.Flags().StringArrayVar(&ran, "ran", nil, "PLATFORM=TEXT: what Node said there of its process.arch, or the error; repeatable")
+	// Only an unknown flag is an error here.
+	_ = cmd.MarkFlagRequired("engine")
+	return cmd
 }
 
 func newImagePublish() *cobra.Command {
 	var (
-		o       image.Options
-		p       image.Publication
-		archive string
-		created string
+		o        image.Options
+		p        image.Publication
+		archives []string
+		created  string
 	)
 	cmd := &cobra.Command{
 		Use:   "publish REF",
@@ -37,14 +75,18 @@ func newImagePublish() *cobra.Command {
 		Long: `Push an image from an OCI archive under its tags and print its digest. The image and its history are
 stamped with --created instead of the time of the build, so the same files make the same digest.
 
+Several archives, each of another platform, are pushed as one image of several platforms: an OCI index,
+which does not depend on their order.
+
 A tag that is another image already is refused, and then nothing is pushed. Tags that move are taken:
 latest, main, 1, 1.2, pr-7; with --retag any. A registry that fails or limits requests is asked again a few
 times; a push that was interrupted goes on from what the registry holds.
 
 With --username the password is read from ` + passwordVariable + `; otherwise the docker CLI's own
 sign-in is used.`,
-		Example: `  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive image.tar --created 2026-11-23T12:00:00Z --also-tag 1.4 --also-tag latest`,
-		Args:    oneArg("image reference"),
+		Example: `  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive image.tar --created 2026-11-23T12:00:00Z --also-tag 1.4 --also-tag latest
+  gitops image publish docker.io/user/backstage-gitops:1.4.0 --archive amd64.tar --archive arm64.tar --created 2026-11-23T12:00:00Z`,
+		Args: oneArg("image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := time.Parse(time.RFC3339, created)
 			if err != nil {
@@ -52,14 +94,14 @@ sign-in is used.`,
 			}
 			o.Password = os.Getenv(passwordVariable)
 			p.Created = at
-			published, err := image.Publish(cmd.Context(), archive, args[0], p, o)
+			published, err := image.Publish(cmd.Context(), archives, args[0], p, o)
 			if err != nil {
 				return err
 			}
 			return printJSON(cmd.OutOrStdout(), published)
 		},
 	}
-	cmd.Flags().StringVar(&archive, "archive", "", "the OCI archive, a tar file")
+	cmd.Flags().StringArrayVar(&archives, "archive", nil, "the OCI archive, a tar file; repeatable, one for each platform")
 	cmd.Flags().StringVar(&created, "created", "", "the image's time, RFC 3339")
 	cmd.Flags().StringArrayVar(&p.AlsoTags, "also-tag", nil, "another tag for the same image, repeatable")
 	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
@@ -169,5 +211,5 @@ var errNotSlim = errors.New("not the slim image it should be")
 func registryFlags(cmd *cobra.Command, o *image.Options) {
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
-	cmd.Flags().StringVar(&o.Platform, "platform", "linux/amd64", "the platform to read of an image of several")
+	cmd.Flags().StringVar(&o.Platform, "platform", "", "the platform to read of an image of several (default linux/amd64, else the first)")
 }

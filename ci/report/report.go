@@ -96,6 +96,9 @@ type Image struct {
 	Tag  string `json:"tag"`
 	// Digest is the image's identity.
 	Digest string `json:"digest"`
+	// Platforms are all that the image is of, and Platform the one that the sizes are of.
+	Platforms []string `json:"platforms,omitempty"`
+	Platform  string   `json:"platform,omitempty"`
 	// CompressedBytes is what a pull transfers, DiskBytes what the unpacked files take.
 	CompressedBytes int64 `json:"compressedBytes"`
 	DiskBytes       int64 `json:"diskBytes"`
@@ -362,8 +365,13 @@ func (d Document) facts() *table {
 		if i.Digest != "" {
 			t.row("Digest", code(i.Digest))
 		}
+		of := ""
+		if len(i.Platforms) > 1 {
+			t.row("Platforms", text(strings.Join(i.Platforms, ", ")))
+			of = ", of " + text(i.Platform)
+		}
 		if i.CompressedBytes > 0 {
-			t.row("Size", fmt.Sprintf("%s compressed, %s on disk", size(i.CompressedBytes), size(i.DiskBytes)))
+			t.row("Size", fmt.Sprintf("%s compressed, %s on disk%s", size(i.CompressedBytes), size(i.DiskBytes), of))
 		}
 	}
 	if d.Attestation != nil {

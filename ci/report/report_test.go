@@ -88,6 +88,34 @@ func TestMerged(t *testing.T) {
 	}
 }
 
+// TestPlatforms: an image of several says which, and which of them the sizes are of.
+func TestPlatforms(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		platforms []string
+		want      []string
+	}{
+		"several": {[]string{"linux/amd64", "linux/arm64"}, []string{"| Platforms | linux/amd64, linux/arm64 |", "| Size | 79.1 MB compressed, 251.0 MB on disk, of linux/amd64 |"}},
+		"one":     {[]string{"linux/amd64"}, []string{"| Size | 79.1 MB compressed, 251.0 MB on disk |"}},
+	} {
+		f := facts(t, "testdata/released.facts.json")
+		f.Image.Platforms, f.Image.Platform = c.platforms, "linux/amd64"
+		d, err := report.New(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		md := string(d.Markdown())
+		for _, want := range c.want {
+			if !strings.Contains(md, want) {
+				t.Errorf("%s: %q is not in\n%s", name, want, md)
+			}
+		}
+		if len(c.platforms) == 1 && strings.Contains(md, "Platforms") {
+			t.Errorf("%s: it lists the platforms in\n%s", name, md)
+		}
+	}
+}
+
 // TestRefused: a report cannot claim what its facts do not show.
 func TestRefused(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,9 @@ type App struct {
 	Recipe *dagger.Directory
 	// +private
 	Salt string
+	// The platform to install dependencies on, the engine's own where it is empty.
+	// +private
+	Platform dagger.Platform
 }
 
 // manifests are the files that decide what is installed. Dependencies depend on
@@ -37,15 +40,15 @@ func (m *BackstageGitops) App() *App {
 
 // Node with Yarn and the toolchain of native modules, the workspace at /app.
 func (a *App) base() *dagger.Container {
-	return yarnContainer(a.Salt).
+	return yarnContainer(a.Salt, a.Platform).
 		WithWorkdir("/app").
 		WithDirectory(".", only(a.Source, manifests...))
 }
 
 // yarnContainer is Node with Yarn's cache on a volume. A salt makes all that
 // follows anew.
-func yarnContainer(salt string) *dagger.Container {
-	return dag.Container().
+func yarnContainer(salt string, platform dagger.Platform) *dagger.Container {
+	return dag.Container(dagger.ContainerOpts{Platform: platform}).
 		From(nodeImage).
 		WithFile("/usr/local/bin/yarn", dag.CurrentModule().Source().File("scripts/yarn"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		WithMountedCache("/var/cache/yarn", dag.CacheVolume("backstage-gitops-yarn")).

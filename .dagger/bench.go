@@ -76,7 +76,7 @@ func (m *BackstageGitops) Bench(ctx context.Context,
 func (m *BackstageGitops) slim(app *dagger.Directory, salt string) *dagger.Container {
 	anew := *m
 	anew.Source, anew.Salt = app, salt
-	return anew.runtime(0)
+	return anew.runtime(0, "")
 }
 
 // stock is the image of an app by Backstage's Dockerfile. The salt is in a

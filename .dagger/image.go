@@ -29,18 +29,18 @@ func (m *BackstageGitops) Image(ctx context.Context,
 ) (*dagger.Container, error) {
 	source, err := m.inspect(ctx, inspectOpts{tag: tag})
 	if errors.Is(err, errNoRevision) && tag == "" {
-		return m.runtime(0), nil
+		return m.runtime(0, ""), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return m.image(source), nil
+	return m.image(source, ""), nil
 }
 
 // image stamps the runtime with the commit that last changed its inputs, so
 // that a commit which changes none of them makes the same image.
-func (m *BackstageGitops) image(source *sourceInfo) *dagger.Container {
-	return m.runtime(source.InputsEpoch).
+func (m *BackstageGitops) image(source *sourceInfo, platform dagger.Platform) *dagger.Container {
+	return m.runtime(source.InputsEpoch, platform).
 		WithLabel("org.opencontainers.image.title", "Backstage GitOps").
 		WithLabel("org.opencontainers.image.source", m.URL).
 		WithLabel("org.opencontainers.image.revision", source.InputsRevision).
@@ -49,17 +49,14 @@ func (m *BackstageGitops) image(source *sourceInfo) *dagger.Container {
 }
 
 // runtime is the image without its labels. All files carry the time epoch, in
-// Unix seconds: the same inputs make the same layers.
-func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
+// Unix seconds: the same inputs make the same layers. No platform is the engine's
+// own, in all of this file.
+func (m *BackstageGitops) runtime(epoch int, platform dagger.Platform) *dagger.Container {
 	recipe := m.Checkout.Directory("ci/slim")
-	node := dag.Container().From(nodeImage).File("/usr/local/bin/node")
-	base := dag.Container().
-		From(slimImage).
-		WithWorkdir("/app").
-		WithUser(imageUser).
-		WithEnvVariable("NODE_ENV", "production")
+	node := nodeOf(platform)
+	base := slimBase(platform).WithEnvVariable("NODE_ENV", "production")
 
-	slim := m.trace()
+	slim := m.trace(platform)
 	// Filled by the user, at the path and with the Node of the image: V8
 	// accepts a cache under exactly these.
 	cache := base.
@@ -90,11 +87,34 @@ func (m *BackstageGitops) runtime(epoch int) *dagger.Container {
 		WithExposedPort(4001, dagger.ContainerWithExposedPortOpts{Description: "backend API"})
 }
 
-// trace is the tree of the files that the bundled backend loads.
-func (m *BackstageGitops) trace() *dagger.Directory {
+// slimBase is what is under the image.
+func slimBase(platform dagger.Platform) *dagger.Container {
+	return dag.Container(dagger.ContainerOpts{Platform: platform}).
+		From(slimImage).
+		WithWorkdir("/app").
+		WithUser(imageUser)
+}
+
+// nodeOf is the Node that runs in it.
+func nodeOf(platform dagger.Platform) *dagger.File {
+	return dag.Container(dagger.ContainerOpts{Platform: platform}).From(nodeImage).File("/usr/local/bin/node")
+}
+
+// probe is Node in what is under the image, telling what it runs on.
+func probe(platform dagger.Platform) *dagger.Container {
+	return slimBase(platform).
+		WithFile("/usr/local/bin/node", nodeOf(platform)).
+		WithExec([]string{"/usr/local/bin/node", "--print", "process.arch"})
+}
+
+// trace is the tree of the files that the bundled backend loads. The bundle is the
+// same for all platforms and made on the engine's own; dependencies have programs
+// in them, and are installed on each.
+func (m *BackstageGitops) trace(platform dagger.Platform) *dagger.Directory {
 	app := m.App()
+	app.Platform = platform
 	bundled := app.ProductionDeps().
-		WithMountedFile("/bundle.tar.gz", app.Bundle().File("bundle.tar.gz")).
+		WithMountedFile("/bundle.tar.gz", m.App().Bundle().File("bundle.tar.gz")).
 		// The archive's own mode of the folder is 0700.
 		WithExec([]string{"tar", "-xzf", "/bundle.tar.gz", "--no-overwrite-dir"}).
 		WithDirectory(".", only(m.Source, "app-config*.yaml", "catalog", "catalog-info.yaml", "examples"))
@@ -107,7 +127,7 @@ func (m *BackstageGitops) trace() *dagger.Directory {
 // slimTool is the recipe of ci/slim with what it depends on.
 func (m *BackstageGitops) slimTool() *dagger.Container {
 	recipe := m.Checkout.Directory("ci/slim")
-	return yarnContainer(m.Salt).
+	return yarnContainer(m.Salt, "").
 		WithWorkdir("/slim").
 		WithDirectory(".", only(recipe, "package.json", "yarn.lock", ".yarnrc.yml")).
 		WithMountedFile("/yarn.cjs", m.yarn()).
@@ -127,5 +147,5 @@ func (m *BackstageGitops) yarn() *dagger.File {
 // `dagger call serve up` opens it on this machine until interrupted, with what
 // the checkout holds now, committed or not.
 func (m *BackstageGitops) Serve() *dagger.Service {
-	return m.runtime(0).AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
+	return m.runtime(0, "").AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})
 }

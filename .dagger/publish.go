@@ -21,6 +21,12 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	tag string,
 
+	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
+	// image of several platforms. Default: the engine's own alone.
+	//
+	// +optional
+	platforms []string,
+
 	// Let the tag name this image though it names another one in the registry.
 	//
 	// +optional
@@ -36,10 +42,11 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	r := m.releaser(target{image: image, tag: tag, branch: "main", retag: retag, username: username, password: password})
+	r := m.releaser(target{image: image, tag: tag, platforms: platforms, branch: "main", retag: retag, username: username, password: password})
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
+		step{"Check the platforms", r.runs},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
 	); err != nil {

@@ -89,6 +89,12 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	tag string,
 
+	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
+	// image of several platforms. Default: the engine's own alone.
+	//
+	// +optional
+	platforms []string,
+
 	// URL of the Git remote to push the commit to, such as
 	// https://github.com/OWNER/REPO.git; default: the embedded one.
 	//
@@ -131,7 +137,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	released, err := m.Released(ctx, image, tag, remote, branch, commitBy, retag, verify, username, password, token)
+	released, err := m.Released(ctx, image, tag, platforms, remote, branch, commitBy, retag, verify, username, password, token)
 	if err != nil {
 		return "", err
 	}
@@ -158,6 +164,12 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	//
 	// +optional
 	tag string,
+
+	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
+	// image of several platforms. Default: the engine's own alone.
+	//
+	// +optional
+	platforms []string,
 
 	// URL of the Git remote to push the commit to, such as
 	// https://github.com/OWNER/REPO.git; default: the embedded one.
@@ -202,8 +214,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	token *dagger.Secret,
 ) (*Release, error) {
 	r := m.releaser(target{
-		image: image, tag: tag, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy, retag: retag,
-		username: username, password: password, token: token,
+		image: image, tag: tag, platforms: platforms, proven: verify, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy,
+		retag: retag, username: username, password: password, token: token,
 	})
 	v := r.verifier(kubernetesVersion, 0)
 	v.off = !verify
@@ -214,6 +226,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Check the Git remote", r.preflight},
 		step{"Check what is released", a.former},
 		step{"Check what signs", a.ready},
+		step{"Check the platforms", r.runs},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},
@@ -242,8 +255,12 @@ func (m *BackstageGitops) Released(ctx context.Context,
 type target struct {
 	image, tag, remote, branch, username string
 	commitBy                             string
-	retag                                bool
-	password, token                      *dagger.Secret
+	// platforms are those of the image, none for the engine's own; proven says that
+	// it has to run on that one.
+	platforms       []string
+	proven          bool
+	retag           bool
+	password, token *dagger.Secret
 }
 
 // pushes are the helper program's commands that bring a commit to a remote, by
@@ -260,9 +277,10 @@ type releaser struct {
 	box    *dagger.Container
 	target target
 
-	source *sourceInfo
-	built  *dagger.Container
-	digest string
+	source    *sourceInfo
+	platforms []platformInfo
+	built     *dagger.Container
+	digest    string
 	// there says that the remote's chart names the image of HEAD already.
 	there bool
 	// candidate is the commit that was verified.
@@ -384,6 +402,9 @@ func (r *releaser) read(ctx context.Context) error {
 	if r.target.commitBy != "git" && (r.target.remote == gitRemote || r.target.token == nil) {
 		return fmt.Errorf("--commit-by %s wants --remote, a repository of GitHub, and --token", r.target.commitBy)
 	}
+	if err := r.choose(ctx); err != nil {
+		return err
+	}
 	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
 	if err != nil {
 		return err
@@ -436,7 +457,7 @@ func (r *releaser) released(ctx context.Context, tag, digest string) {
 		return
 	}
 	labels, _ := image["labels"].(map[string]any)
-	if labels["org.opencontainers.image.revision"] == r.source.InputsRevision {
+	if labels["org.opencontainers.image.revision"] == r.source.InputsRevision && r.madeFor(image) {
 		r.digest, r.facts["image"] = digest, image
 	}
 }
@@ -445,11 +466,13 @@ func (r *releaser) build(ctx context.Context) error {
 	if r.digest != "" {
 		return nil
 	}
-	built, err := r.m.image(r.source).Sync(ctx)
-	if err != nil {
-		return fmt.Errorf("build the image: %w", explained(err))
+	for _, platform := range r.builds() {
+		built, err := r.m.image(r.source, platform).Sync(ctx)
+		if err != nil {
+			return fmt.Errorf("build the image%s: %w", onPlatform(platform), explained(err))
+		}
+		r.built = built
 	}
-	r.built = built
 	return nil
 }
 
@@ -494,17 +517,21 @@ func (r *releaser) pushing() []string {
 // publishTo pushes the image from where the helper program runs, and returns its
 // digest.
 func (r *releaser) publishTo(ctx context.Context, box *dagger.Container, ref string, args ...string) (string, error) {
+	args = append([]string{"image", "publish", ref, "--created", r.source.InputsTime}, args...)
+	for i, platform := range r.builds() {
+		file := fmt.Sprintf("/image-%d.tar", i)
+		box, args = box.WithMountedFile(file, r.archive(platform)), append(args, "--archive", file)
+	}
 	var published struct{ Digest string }
-	err := run(ctx, box.WithMountedFile("/image.tar", r.archive()), &published,
-		append([]string{"image", "publish", ref, "--archive", "/image.tar", "--created", r.source.InputsTime}, args...)...)
+	err := run(ctx, box, &published, args...)
 	return published.Digest, err
 }
 
-// archive is the image as a file to publish. Not Container.publish: it stamps
-// the image with the time of the build, and the same inputs would be another
+// archive is the image for a platform as a file to publish. Not Container.publish: it
+// stamps the image with the time of the build, and the same inputs would be another
 // digest from an empty cache.
-func (r *releaser) archive() *dagger.File {
-	return r.m.image(r.source).AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
+func (r *releaser) archive(platform dagger.Platform) *dagger.File {
+	return r.m.image(r.source, platform).AsTarball(dagger.ContainerAsTarballOpts{MediaTypes: dagger.ImageMediaTypesOcimediaTypes})
 }
 
 // inspect reads the published image back by its digest.

@@ -118,10 +118,13 @@ type released struct {
 	}
 }
 
-// releasing is the selection of all of it; arguments are more of the function's. Nothing is proved in a cluster, that is
-// tested on its own.
+// releasing is the selection of all of it; arguments are more of the function's. Nothing is proved in a cluster unless they
+// say so, that is tested on its own.
 func releasing(arguments string) string {
-	return "released(verify: false " + arguments + `) {
+	if !strings.Contains(arguments, "verify:") {
+		arguments = "verify: false " + arguments
+	}
+	return "released(" + arguments + `) {
 		outcome image tag commit summary
 		report { entries JSON: file(path: "report.json") { contents } Markdown: file(path: "report.md") { contents } }
 	}`

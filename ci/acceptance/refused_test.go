@@ -84,6 +84,31 @@ func TestRefused(t *testing.T) {
 			args: `username: "somebody"`,
 			want: "--username and --password go together",
 		},
+		"platform that is none": {
+			args: `platforms: ["linux/amd64", "arm64"]`,
+			want: `"arm64" is none of linux/amd64, linux/arm/v7, linux/arm64`,
+		},
+		"platform of another operating system": {
+			args: `platforms: ["windows/amd64"]`,
+			want: `"windows/amd64" is none of linux/amd64`,
+		},
+		"one platform twice": {
+			args: `platforms: ["linux/amd64", "linux/x86_64"]`,
+			want: "linux/amd64 is asked for twice",
+		},
+		"several platforms without the one that is listed": {
+			args: `platforms: ["linux/arm64", "linux/riscv64"]`,
+			want: "the content of linux/amd64 is listed and scanned, which is not among linux/arm64, linux/riscv64",
+		},
+		"nothing to prove on the engine's platform": {
+			args: `verify: true, platforms: ["linux/riscv64"]`,
+			want: "this engine's own platform, which is not among linux/riscv64; add it, or leave the proof out with --verify=false",
+		},
+		// There is no official image of Node for it, so no engine can pull it.
+		"platform that cannot be pulled": {
+			args: `platforms: ["linux/riscv64"]`,
+			want: "linux/riscv64: its base images are ",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -134,6 +134,25 @@ func TestRelease(t *testing.T) {
 			t.Errorf("main of the Git remote went on from %s to %s", first.Commit, tip)
 		}
 	})
+
+	t.Run("by its platform", func(t *testing.T) {
+		own, err := client.DefaultPlatform(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := fmt.Sprintf("platforms: [%q]", own)
+		published, err := call[struct{ Publish string }](t, m, "publish("+named+")")
+		if err != nil || published.Publish != first.Image {
+			t.Errorf("it publishes %q, %v; want %s, as without platforms", published.Publish, err, first.Image)
+		}
+		again, err := release(t, m, named)
+		if err != nil || again.Outcome != "nothing-to-release" || again.Image != first.Image {
+			t.Errorf("it ends with %q of %q, %v; want nothing to release but %s", again.Outcome, again.Image, err, first.Image)
+		}
+		// An image of one platform is not the one of two, which this engine cannot make.
+		_, err = release(t, m, `platforms: ["linux/amd64", "linux/riscv64"]`)
+		refused(t, err, "cannot make the image for this platform")
+	})
 }
 
 // verify verifies an image as people do; arguments are the function's.

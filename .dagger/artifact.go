@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+
+	"dagger/backstage-gitops/internal/dagger"
 )
 
 // former finds out whether an image that the remote's chart names already has beside
@@ -17,69 +21,98 @@ func (a *attester) former(ctx context.Context) error {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	whose := a.signature()
-	if whose == nil {
-		return nil // nothing signs
+	signatures, err := a.signatures(ctx)
+	if err != nil {
+		return err
 	}
-	if _, err := a.look(ctx, a.source.InputsRevision, whose...); err != nil {
-		a.there, a.digest = true, ""
+	for _, signature := range signatures {
+		if there, err := a.has(ctx, signature); err != nil || there {
+			return err
+		}
+	}
+	if signatures != nil {
+		a.there, a.named, a.digest = true, a.digest, ""
 		delete(a.facts, "image")
 	}
 	return nil
 }
 
-// signature is whose signature this release makes, nothing where it makes none.
-func (a *attester) signature() []string {
+// signatures are those of which one has to be there, as arguments of the program: of
+// this release's key, or of its workflow, for a branch or for a version. None where
+// nothing signs.
+func (a *attester) signatures(ctx context.Context) ([][]string, error) {
 	switch {
 	case a.m.SigningKey != nil:
 		a.box = a.box.WithMountedFile("/key.pub", a.publicKey())
+		args := []string{"--key", "/key.pub"}
 		if a.m.TransparencyLog {
-			return []string{"--key", "/key.pub", "--transparency-log"}
+			args = append(args, logFlag)
 		}
-		return []string{"--key", "/key.pub"}
-	case a.m.OidcURL != nil && a.m.OidcToken != nil:
-		// A job signs as its workflow, which is what builds.
-		return []string{"--identity", a.m.Builder}
+		return [][]string{args}, nil
+	case a.m.OidcURL != nil:
+		// A job signs as its workflow, which is what builds, and says of which ref.
+		workflow, _, _ := strings.Cut(a.m.Builder, "@")
+		if !strings.Contains(workflow, "/.github/workflows/") {
+			return nil, nil
+		}
+		identities, err := a.m.signers(ctx, workflow, a.target.branch, a.source.Tag)
+		var all [][]string
+		for _, identity := range identities {
+			all = append(all, []string{"--identity", identity})
+		}
+		return all, err
 	case a.embeddedRegistry():
-		return []string{"--key-service", keyService}
+		return [][]string{{"--key-service", keyService}}, nil
 	}
-	return nil
+	return nil, nil
 }
 
-// chartName is what the chart of an image is called in the image's registry. Beside
-// the image and not in its repository: its versions are no versions of the image.
-func chartName(image string) string { return image + "-chart" }
+// refused is the exit code of a verification that says no, as against one that failed.
+const refused = 3
 
-// chart publishes the chart of the commit to the image's registry, and signs it.
-func (a *attester) chart(ctx context.Context) error {
-	var commit struct {
-		SHA         string `json:"commit"`
-		Nothing     bool   `json:"nothing"`
-		PullRequest *struct{ Merged bool }
+// has says whether the image is signed, with provenance and SBOMs, by whoever built it.
+func (a *attester) has(ctx context.Context, signature []string) (bool, error) {
+	args := append([]string{"attest", "verify-release"}, a.image()...)
+	args = append(args, "--repository", a.m.URL, "--revision", a.source.InputsRevision)
+	looked := anew(a.box).WithExec(append(args, signature...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	if code, err := looked.ExitCode(ctx); err != nil || code == refused {
+		return false, err
 	}
-	if err := json.Unmarshal(a.facts["commit"].(json.RawMessage), &commit); err != nil {
+	return true, succeeded(ctx, looked)
+}
+
+// chart publishes the chart of the commit beside the image, and signs it. While the
+// commit waits in a pull request it is the chart that the branch has.
+func (a *attester) chart(ctx context.Context) error {
+	if a.target.noChart {
+		return nil
+	}
+	commit, err := a.committed()
+	if err != nil {
 		return err
 	}
-	if commit.PullRequest != nil && !commit.PullRequest.Merged {
-		return nil // no version of the chart yet
-	}
-	args := []string{"chart", "publish", a.reachable(chartName(a.name())), "--remote", a.target.remote, "--branch", a.target.branch, "--chart", chartPath}
+	args := []string{"chart", "publish", "--beside", a.reachable(a.name()), "--remote", a.target.remote, "--branch", a.target.branch, "--chart", chartPath}
 	switch {
 	case a.embeddedRegistry():
 		args = append(args, "--plain-http")
 	case a.target.username != "":
 		args = append(args, "--registry-username", a.target.username)
 	}
-	if commit.Nothing {
-		args = append(args, "--unless-there")
-	} else {
+	if !commit.waits() {
 		args = append(args, "--revision", commit.SHA)
 	}
-	var published struct{ Version, Digest string }
-	if err := run(ctx, a.releaser.box, &published, args...); err != nil {
-		return fmt.Errorf("publish the chart %w: the commit is there, the same command continues from there", err)
+	switch {
+	case commit.Nothing || commit.waits():
+		args = append(args, "--unless-there")
+	case a.target.remote == gitRemote || a.target.retag:
+		// The embedded remote begins again with each HEAD, and the chart's version with it.
+		args = append(args, "--retag")
 	}
-	fact := map[string]string{"name": chartName(a.name()), "version": published.Version, "digest": published.Digest}
+	var published struct{ Name, Version, Digest string }
+	if err := run(ctx, a.releaser.box, &published, args...); err != nil {
+		return fmt.Errorf("publish the chart %w: the commit is there, the same command continues from there; --publish-chart=false leaves the chart out", err)
+	}
+	fact := map[string]string{"name": a.known(published.Name), "version": published.Version, "digest": published.Digest}
 	a.facts["chart"] = fact
 	if published.Digest == "" {
 		return nil
@@ -91,10 +124,29 @@ func (a *attester) chart(ctx context.Context) error {
 	}
 	var said struct{ SignedBy string }
 	box, key := a.signer()
-	at := append([]string{"sign", a.reachable(chartName(a.name())) + "@" + published.Digest, "--name", chartName(a.name())}, a.access()...)
+	at := append([]string{"sign", published.Name + "@" + published.Digest, "--name", a.known(published.Name)}, a.access()...)
 	if err := runProgram(ctx, box, "attest", &said, append(at, key...)...); err != nil {
 		return fmt.Errorf("sign the chart: %w: the commit is there, the same command continues from there", err)
 	}
 	fact["signedBy"] = said.SignedBy
 	return nil
 }
+
+// committed is what the step before said of the commit.
+func (r *releaser) committed() (c committed, err error) {
+	said, ok := r.facts["commit"].(json.RawMessage)
+	if !ok {
+		return c, errors.New("nothing was committed")
+	}
+	return c, json.Unmarshal(said, &c)
+}
+
+// committed is a commit that names the image, of this release or an earlier one.
+type committed struct {
+	SHA         string `json:"commit"`
+	Nothing     bool
+	PullRequest *struct{ Merged bool }
+}
+
+// waits says whether it is in a pull request, and not in the branch.
+func (c committed) waits() bool { return c.PullRequest != nil && !c.PullRequest.Merged }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -127,7 +126,7 @@ func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {
 		return nil, err
 	}
 	r := m.releaser(target{})
-	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
+	r.box = anew(r.box)
 	a := &attester{releaser: r}
 	if err := a.open(ctx); err != nil {
 		return nil, err
@@ -313,12 +312,8 @@ func (a *attester) seal(ctx context.Context) error {
 	if a.built == nil || !a.made.Signed {
 		return nil
 	}
-	var pushed struct{ Nothing bool }
-	if err := json.Unmarshal(a.facts["commit"].(json.RawMessage), &pushed); err != nil {
-		return err
-	}
-	if pushed.Nothing {
-		return nil // no commit of this release
+	if commit, err := a.committed(); err != nil || commit.Nothing {
+		return err // no commit of this release
 	}
 	facts, err := json.Marshal(a.facts)
 	if err != nil {
@@ -340,9 +335,11 @@ const sealFile = "release.proof.json"
 
 // origin is where the image has to come from.
 func (a *attester) origin(revision string) []string {
-	args := []string{"--repository", a.m.URL, "--builder", a.m.Builder}
-	if revision != "" {
-		args = append(args, "--revision", revision)
+	var args []string
+	for _, of := range []struct{ flag, value string }{{"--repository", a.m.URL}, {"--builder", a.m.Builder}, {"--revision", revision}} {
+		if of.value != "" {
+			args = append(args, of.flag, of.value)
+		}
 	}
 	return args
 }
@@ -408,9 +405,9 @@ func (a *attester) verify(ctx context.Context) error {
 	return nil
 }
 
-// look runs the program's verification.
+// look runs the program's verification. What it has found once may have changed since.
 func (a *attester) look(ctx context.Context, revision string, args ...string) (said json.RawMessage, err error) {
-	err = runProgram(ctx, a.box, "attest", &said, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
+	err = runProgram(ctx, anew(a.box), "attest", &said, append(append([]string{"verify-release"}, append(a.image(), a.origin(revision)...)...), args...)...)
 	return said, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -233,7 +232,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		Nothing     bool
 	}
 	box, signIn := m.signIn(box.WithNewFile("/text.md", text), token)
-	err = run(ctx, box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &pushed, append(args, signIn...)...)
+	err = run(ctx, anew(box), &pushed, append(args, signIn...)...)
 	if err != nil {
 		return "", err
 	}
@@ -302,7 +301,7 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	}
 	var said json.RawMessage
 	box, signIn := m.signIn(m.toolbox().WithNewFile("/comment.md", text), token)
-	err = run(ctx, box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)), &said,
+	err = run(ctx, anew(box), &said,
 		append([]string{"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md"}, signIn...)...)
 	return text, err
 }

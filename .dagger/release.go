@@ -122,6 +122,11 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +default=true
 	verify bool,
 
+	// Publish the chart too, beside the image.
+	//
+	// +default=true
+	publishChart bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -137,7 +142,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	released, err := m.Released(ctx, image, tag, platforms, remote, branch, commitBy, retag, verify, username, password, token)
+	released, err := m.Released(ctx, image, tag, platforms, remote, branch, commitBy, retag, verify, publishChart, username, password, token)
 	if err != nil {
 		return "", err
 	}
@@ -198,6 +203,11 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +default=true
 	verify bool,
 
+	// Publish the chart too, beside the image.
+	//
+	// +default=true
+	publishChart bool,
+
 	// User of the registry.
 	//
 	// +optional
@@ -215,7 +225,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 ) (*Release, error) {
 	r := m.releaser(target{
 		image: image, tag: tag, platforms: platforms, proven: verify, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy,
-		retag: retag, username: username, password: password, token: token,
+		retag: retag, noChart: !publishChart, username: username, password: password, token: token,
 	})
 	v := r.verifier(kubernetesVersion, 0)
 	v.off = !verify
@@ -257,9 +267,11 @@ type target struct {
 	commitBy                             string
 	// platforms are those of the image, none for the engine's own; proven says that
 	// it has to run on that one.
-	platforms       []string
-	proven          bool
-	retag           bool
+	platforms []string
+	proven    bool
+	retag     bool
+	// noChart leaves the chart out of the registry.
+	noChart         bool
 	password, token *dagger.Secret
 }
 
@@ -281,8 +293,10 @@ type releaser struct {
 	platforms []platformInfo
 	built     *dagger.Container
 	digest    string
-	// there says that the remote's chart names the image of HEAD already.
+	// there says that the remote's chart names the image of HEAD already, which is named
+	// and is made again all the same.
 	there bool
+	named string
 	// candidate is the commit that was verified.
 	candidate string
 	// proof is what was shown of it.
@@ -357,7 +371,7 @@ func (r *releaser) connect(ctx context.Context) error {
 		r.box = r.box.WithSecretVariable("GITOPS_REGISTRY_PASSWORD", r.target.password)
 	}
 	// What these containers do is outside of them: never answered from cache.
-	r.box = r.box.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
+	r.box = anew(r.box)
 	return nil
 }
 
@@ -385,6 +399,14 @@ func (r *releaser) access() []string {
 		return []string{"--username", r.target.username}
 	}
 	return nil
+}
+
+// known is what people call what the toolbox reaches in its registry.
+func (r *releaser) known(ref string) string {
+	if r.embeddedRegistry() {
+		return strings.Replace(ref, "registry", "localhost", 1)
+	}
+	return ref
 }
 
 func (r *releaser) embeddedRegistry() bool {
@@ -480,7 +502,11 @@ func (r *releaser) publish(ctx context.Context) error {
 	if r.digest != "" {
 		return nil
 	}
-	digest, err := r.publishTo(ctx, r.box, r.reachable(r.name()+":"+r.source.Tag), r.pushing()...)
+	args := r.pushing()
+	if r.there {
+		args = append(args, "--digest", r.named)
+	}
+	digest, err := r.publishTo(ctx, r.box, r.reachable(r.name()+":"+r.source.Tag), args...)
 	if err != nil {
 		return fmt.Errorf("publish %w: nothing was committed", err)
 	}
@@ -492,8 +518,9 @@ func (r *releaser) publish(ctx context.Context) error {
 // tag gives a released image its other tags, those that move from release to
 // release among them: only once its commit is there.
 func (r *releaser) tag(ctx context.Context) error {
-	if len(r.source.Tags) < 2 {
-		return nil
+	commit, err := r.committed()
+	if err != nil || commit.waits() || len(r.source.Tags) < 2 {
+		return err
 	}
 	args := append([]string{"image", "tag", r.reachable(r.name() + "@" + r.digest)}, r.pushing()...)
 	for _, tag := range r.source.Tags[1:] {
@@ -550,7 +577,7 @@ func (r *releaser) inspect(ctx context.Context) error {
 // pull is what the registry says of the image with the digest.
 func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, error) {
 	image := map[string]any{}
-	if err := run(ctx, r.box, &image, append([]string{"image", "inspect", r.reachable(r.name() + "@" + digest)}, r.access()...)...); err != nil {
+	if err := run(ctx, anew(r.box), &image, append([]string{"image", "inspect", r.reachable(r.name() + "@" + digest)}, r.access()...)...); err != nil {
 		return nil, err
 	}
 	image["name"], image["tag"] = r.name(), r.source.Tag

@@ -212,5 +212,8 @@ func (b *rollback) summary() string {
 | Commit | %[6]s |
 | Remote | %[7]s of %[8]s |
 
+In the registry, tags that move, such as `+"`latest`"+`, and the newest version of the chart are still those of what was taken
+back, until the next release.
+
 %[9]s`, "`"+b.made.Restored.Tag+"`", b.name(), b.made.Restored.Digest, "`"+b.made.Reverted.Tag+"`", b.made.Reverted.Commit, b.made.Commit, "`"+b.target.branch+"`", b.target.remote, b.verified)
 }

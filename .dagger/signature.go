@@ -28,11 +28,10 @@ func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest s
 	}
 	identities := []string{""}
 	if s.identity != "" {
-		var signers struct{ Identities []string }
-		if err := run(ctx, m.toolbox(), &signers, "github", "signers", "--workflow", s.identity, "--branch", s.branch, "--tag", tag); err != nil {
+		var err error
+		if identities, err = m.signers(ctx, s.identity, s.branch, tag); err != nil {
 			return "", err
 		}
-		identities = signers.Identities
 	}
 	var refused []string
 	for _, identity := range identities {
@@ -43,6 +42,13 @@ func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest s
 		refused = append(refused, err.Error())
 	}
 	return "", fmt.Errorf("the image is not verified: %s; --allow-unverified takes it without", strings.Join(refused, "; "))
+}
+
+// signers are the identities as which a workflow signs an image with a tag.
+func (m *BackstageGitops) signers(ctx context.Context, workflow, branch, tag string) ([]string, error) {
+	var said struct{ Identities []string }
+	err := run(ctx, m.toolbox(), &said, "github", "signers", "--workflow", workflow, "--branch", branch, "--tag", tag)
+	return said.Identities, err
 }
 
 // named says whether anything tells whose signature it has to be.

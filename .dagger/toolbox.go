@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -66,6 +67,11 @@ func runProgram(ctx context.Context, ctr *dagger.Container, program string, resu
 		return fmt.Errorf("%s %s: %w", program, args[0], err)
 	}
 	return nil
+}
+
+// anew is a container whose commands are run again, however often they were.
+func anew(ctr *dagger.Container) *dagger.Container {
+	return ctr.WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano))
 }
 
 // failureOf is the sentence of a program that failed, nothing where it did not. That

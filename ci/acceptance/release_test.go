@@ -88,7 +88,7 @@ func TestRelease(t *testing.T) {
 		case said.Scan.Scanned || !strings.Contains(first.Summary, "**not scanned**: no vulnerability database was given"):
 			t.Errorf("the report does not say that nothing was scanned:\n%s", first.Summary)
 		}
-		if chart := report.ChartArtifact; chart.Name != "localhost:5000/backstage-gitops-chart" || !strings.HasPrefix(chart.Digest, "sha256:") || chart.SignedBy != report.Attestation.SignedBy {
+		if chart := report.ChartArtifact; chart.Name != "localhost:5000/backstage" || !strings.HasPrefix(chart.Digest, "sha256:") || chart.SignedBy != report.Attestation.SignedBy {
 			t.Errorf("the report says of the chart %+v", chart)
 		}
 		if !slices.Contains(first.Report.Entries, "release.proof.json") {

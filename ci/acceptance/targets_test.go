@@ -119,7 +119,7 @@ func TestOwnTargets(t *testing.T) {
 
 	// The chart is beside the image, signed by both.
 	chart := done.document(t).ChartArtifact
-	if chart.Name != registry.address+"/portal-chart" || chart.Digest == "" || chart.SignedBy == "" {
+	if chart.Name != registry.address+"/backstage" || chart.Digest == "" || chart.SignedBy == "" {
 		t.Errorf("the report says of the chart %+v", chart)
 	}
 	if again := resigned.document(t).ChartArtifact; again.Digest != chart.Digest || again.SignedBy == chart.SignedBy {

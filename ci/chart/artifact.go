@@ -23,16 +23,25 @@ const (
 	layerMediaType  types.MediaType = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// Artifact is a chart as registries keep it, and as Helm and Argo CD pull it from there:
+// Artifact is a chart as registries keep it, and as Helm and Argo CD pull it from there,
 // https://helm.sh/docs/topics/registries.
 type Artifact struct {
 	v1.Image
-	// Version is the chart's own.
-	Version string
+	// Name and Version are the chart's own.
+	Name, Version string
 }
 
 // Tag is the artifact's, its version: Helm writes the + that a tag cannot have as _.
 func (a *Artifact) Tag() string { return strings.ReplaceAll(a.Version, "+", "_") }
+
+// NameBeside is what the artifact is called in the folder of an image that is named without tag: as the chart, which is
+// what Argo CD wants, and helm push does. Where the image is called that itself, -chart follows.
+func (a *Artifact) NameBeside(image string) string {
+	if name := image[:strings.LastIndex(image, "/")+1] + a.Name; name != image {
+		return name
+	}
+	return image + "-chart"
+}
 
 // NewArtifact packages the chart in dir for a registry. The same chart at the same time is the same digest.
 func NewArtifact(ctx context.Context, dir string, created time.Time) (*Artifact, error) {
@@ -69,7 +78,7 @@ func NewArtifact(ctx context.Context, dir string, created time.Time) (*Artifact,
 	if err != nil {
 		return nil, err
 	}
-	return &Artifact{Image: img, Version: c.Metadata.Version}, nil
+	return &Artifact{Image: img, Name: c.Metadata.Name, Version: c.Metadata.Version}, nil
 }
 
 // artifact is one layer with a configuration that is no image's.

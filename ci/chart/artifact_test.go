@@ -99,3 +99,18 @@ func TestArtifactTag(t *testing.T) {
 		}
 	}
 }
+
+func TestArtifactNameBeside(t *testing.T) {
+	t.Parallel()
+	for image, want := range map[string]string{
+		"docker.io/user/backstage-gitops": "docker.io/user/backstage",
+		"docker.io/user/backstage":        "docker.io/user/backstage-chart",
+		"registry:5000/backstage-gitops":  "registry:5000/backstage",
+		"10.0.0.1:5000/team/a/portal":     "10.0.0.1:5000/team/a/backstage",
+		"portal":                          "backstage",
+	} {
+		if name := (&chart.Artifact{Name: "backstage"}).NameBeside(image); name != want {
+			t.Errorf("beside %s it is %s, want %s", image, name, want)
+		}
+	}
+}

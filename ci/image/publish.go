@@ -32,12 +32,17 @@ var ErrArchive = errors.New("not an OCI archive of one image")
 // ErrTaken says that a tag is another image already.
 var ErrTaken = errors.New("the tag is that of another image already")
 
+// ErrOther says that an image is not the one to publish.
+var ErrOther = errors.New("what was made is another image")
+
 // Publication says how to publish an image.
 type Publication struct {
 	// Created is the time of the image and of its history.
 	Created time.Time
 	// AlsoTags are more tags to give it.
 	AlsoTags []string
+	// Digest, where given, is the only image to publish: another one is refused, and nothing is pushed.
+	Digest string
 	// Retag lets any tag be taken from another image; otherwise only those that move, see imageref.Moves.
 	Retag bool
 	// Pause is that before the first retry of a request that a registry limits or fails at; it doubles, five times. 0
@@ -149,6 +154,9 @@ func AddTags(ctx context.Context, ref string, p Publication, o Options) (Publish
 // push pushes an image, of one platform or of several, under its tags.
 func (p Publication) push(ctx context.Context, content remote.Taggable, hash v1.Hash, ref string, tags []name.Tag, o Options) (Published, error) {
 	result := Published{Ref: ref, Digest: hash.String()}
+	if p.Digest != "" && p.Digest != result.Digest {
+		return Published{}, fmt.Errorf("%s: %w: it is %s, and %s is wanted; nothing was pushed", ref, ErrOther, result.Digest, p.Digest)
+	}
 	options := append(o.Remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
 	for _, tag := range tags {
 		t, err := p.look(tag, hash, options)

@@ -279,9 +279,9 @@ func (d Document) Markdown() []byte {
 	case Proposed:
 		b.WriteString("The image below is in the registry. The chart names it once the pull request is merged.\n\n")
 	case NothingToRelease:
-		b.WriteString("The chart names this image already. Nothing was pushed and nothing was committed.\n\n")
+		b.WriteString("The chart names this image already: no commit was made.\n\n")
 	case PublishedNotCommitted:
-		b.WriteString("The image below is in the registry; no chart names it yet. Run the release again: it goes on from here and builds nothing anew.\n\n")
+		b.WriteString("The image below is in the registry; this run made no commit. Run the release again: it goes on from here and builds nothing anew.\n\n")
 	case Failed:
 		b.WriteString("No commit was made.\n\n")
 	}

@@ -128,7 +128,8 @@ a release takes the time of its source commit.`,
 
 // publishedChart is the result of gitops chart publish.
 type publishedChart struct {
-	// Ref is the chart's artifact under its version.
+	// Name is that of the artifact, Ref the same under its version.
+	Name    string `json:"name"`
 	Ref     string `json:"ref"`
 	Version string `json:"version"`
 	// Digest is empty where the version is there already with another content.
@@ -141,25 +142,29 @@ type publishedChart struct {
 
 func newChartPublish() *cobra.Command {
 	var (
-		repo, folder, revision string
-		unlessThere            bool
-		t                      commit.Target
-		with                   access
-		o                      image.Options
+		repo, folder, beside, revision string
+		unlessThere                    bool
+		p                              image.Publication
+		t                              commit.Target
+		with                           access
+		o                              image.Options
 	)
 	cmd := &cobra.Command{
-		Use:   "publish NAME",
-		Short: "Push the chart of a remote's branch to a registry, as Helm and Argo CD pull it.",
-		Long: `Push the chart of a remote's branch to a registry, as an OCI artifact that Helm and Argo CD pull, and
-print its digest. Its tag is the chart's version, its time that of the last commit that changed it.
+		Use:   "publish --beside IMAGE",
+		Short: "Push the chart of a remote's branch to a registry, as Helm pulls it.",
+		Long: `Push the chart of a remote's branch to a registry, as an OCI artifact that Helm pulls, and print its
+digest. It is called as helm push would call it: by the chart's own name, in the folder of the image that
+--beside names; where that is the image, with -chart after it. Its tag is the chart's version, its time that of
+the last commit that changed it.
 
 A version that is there with another content is refused, and nothing is pushed; with --unless-there it is
-left alone. With --registry-username the password is read from ` + passwordVariable + `; otherwise
-the docker CLI's own sign-in is used. The token of an http remote is read from ` + tokenVariable + `.`,
-		Example: `  gitops chart publish docker.io/user/backstage-gitops-chart --remote https://github.com/owner/repository.git
-  helm pull oci://docker.io/user/backstage-gitops-chart --version 0.2.0`,
-		Args: oneArg("name of the artifact"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+left alone, with --retag replaced. With --registry-username the password is read from
+` + passwordVariable + `; otherwise the docker CLI's own sign-in is used. The token of an http remote is
+read from ` + tokenVariable + `.`,
+		Example: `  gitops chart publish --beside docker.io/user/backstage-gitops --remote https://github.com/owner/repository.git
+  helm pull oci://docker.io/user/backstage --version 0.2.0`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx, cancel, err := with.reach(cmd, &t)
 			if err != nil {
 				return err
@@ -179,8 +184,9 @@ the docker CLI's own sign-in is used. The token of an http remote is read from `
 				return err
 			}
 			o.Password = os.Getenv(passwordVariable)
-			result := publishedChart{Ref: args[0] + ":" + artifact.Tag(), Version: artifact.Version, Revision: exported.Revision}
-			published, err := image.PublishArtifact(ctx, artifact, result.Ref, image.Publication{}, o)
+			name := artifact.NameBeside(beside)
+			result := publishedChart{Name: name, Ref: name + ":" + artifact.Tag(), Version: artifact.Version, Revision: exported.Revision}
+			published, err := image.PublishArtifact(ctx, artifact, result.Ref, p, o)
 			switch {
 			case errors.Is(err, image.ErrTaken) && unlessThere:
 				slog.Info("this version of the chart is published already, before its last change; the next release publishes that", "chart", result.Ref)
@@ -197,12 +203,15 @@ the docker CLI's own sign-in is used. The token of an http remote is read from `
 	}
 	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
 	cmd.Flags().StringVar(&folder, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&beside, "beside", "", "the name of the image in whose folder of the registry it goes")
 	cmd.Flags().StringVar(&revision, "revision", "", "the commit whose chart it is (default the branch's tip)")
 	cmd.Flags().BoolVar(&unlessThere, "unless-there", false, "leave a version alone that is there with another content")
+	cmd.Flags().BoolVar(&p.Retag, "retag", false, "replace a version that is there with another content")
 	targetFlags(cmd, &t, &with)
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "registry-username", "", "the registry's user name")
-	required(cmd, "remote", "branch")
+	cmd.MarkFlagsMutuallyExclusive("unless-there", "retag")
+	required(cmd, "beside", "remote", "branch")
 	return cmd
 }
 

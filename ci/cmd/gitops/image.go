@@ -104,6 +104,7 @@ sign-in is used.`,
 	cmd.Flags().StringArrayVar(&archives, "archive", nil, "the OCI archive, a tar file; repeatable, one for each platform")
 	cmd.Flags().StringVar(&created, "created", "", "the image's time, RFC 3339")
 	cmd.Flags().StringArrayVar(&p.AlsoTags, "also-tag", nil, "another tag for the same image, repeatable")
+	cmd.Flags().StringVar(&p.Digest, "digest", "", "refuse any image but this one")
 	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")

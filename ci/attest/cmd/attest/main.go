@@ -11,11 +11,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/attest"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/policy"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/provenance"
 )
 
 func main() { os.Exit(run()) }
@@ -24,6 +29,7 @@ func main() { os.Exit(run()) }
 const (
 	exitFailed      = 1
 	exitUsage       = 2
+	exitRefused     = 3
 	exitInterrupted = 130
 )
 
@@ -43,7 +49,17 @@ func run() int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(os.Stderr, "attest: %s\n", oneLine(err))
+	if refused(err) {
+		return exitRefused
+	}
 	return exitFailed
+}
+
+// refused says of an error that what was looked at could be read, and is not signed as it has to be: the right one may
+// sign it yet. Of what was tampered with that is not so.
+func refused(err error) bool {
+	return slices.ContainsFunc([]error{policy.ErrUnsigned, policy.ErrMissing, attest.ErrOtherKey, provenance.ErrRevision, provenance.ErrSource, provenance.ErrBuilder},
+		func(of error) bool { return errors.Is(err, of) })
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
@@ -60,7 +76,7 @@ func newRoot() *cobra.Command {
 		Long: `Say what an image is, signed, beside it in its registry, and verify what is said.
 
 Results are JSON on standard output, status goes to standard error. A failure is one
-sentence and exit code 1, a wrong command line exit code 2.`,
+sentence and exit code 1, a wrong command line exit code 2, what is not signed as it has to be exit code 3.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},

@@ -26,7 +26,7 @@ func newSign() *cobra.Command {
 		Short: "Sign a chart, or whatever else a registry holds that is no image.",
 		Long: `Sign what a registry holds under a digest, and attach the signature to it, as attest image does for an
 image. What signs is the same; without anything that does the result says so. A second call changes nothing.`,
-		Example: `  attest sign docker.io/user/backstage-gitops-chart@sha256:…`,
+		Example: `  attest sign docker.io/user/backstage@sha256:…`,
 		Args:    oneArg("reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := by.signer(cmd.Context())
@@ -62,7 +62,7 @@ func newVerify() *cobra.Command {
 		Short: "Refuse a chart, or whatever else attest sign signs, without the right signature.",
 		Long: `Read what a registry holds under a digest, and refuse it unless the one whose signature it has to be has
 signed it. For an image verify-release asks for more.`,
-		Example: `  attest verify docker.io/user/backstage-gitops-chart@sha256:… --key cosign.pub`,
+		Example: `  attest verify docker.io/user/backstage@sha256:… --key cosign.pub`,
 		Args:    oneArg("reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := of.verifier(cmd.Context())

@@ -61,8 +61,12 @@ func TestSign(t *testing.T) {
 	if unsigned.Signed || len(unsigned.Attached) != 0 {
 		t.Errorf("nothing signs, and it says %+v", unsigned)
 	}
-	if _, err := attestRun(t, "verify", ref, "--key", "cosign.pub"); err == nil || !strings.Contains(err.Error(), "unsigned: nothing is attached to it") {
+	if _, err := attestRun(t, "verify", ref, "--key", "cosign.pub"); err == nil || !refused(err) || !strings.Contains(err.Error(), "unsigned: nothing is attached to it") {
 		t.Errorf("unsigned: %v", err)
+	}
+	// What cannot be read is not refused: it may be signed.
+	if _, err := attestRun(t, "verify", "127.0.0.1:1/app@"+ref[strings.Index(ref, "sha256:"):], "--key", "cosign.pub"); err == nil || refused(err) {
+		t.Errorf("no registry: %v", err)
 	}
 
 	t.Setenv(keyVariable, private)
@@ -86,7 +90,7 @@ func TestSign(t *testing.T) {
 
 	t.Chdir(t.TempDir())
 	must(t, "generate-key-pair")
-	if _, err := attestRun(t, "verify", ref, "--key", "cosign.pub"); err == nil || !strings.Contains(err.Error(), "its signature is refused: signed by another key") {
+	if _, err := attestRun(t, "verify", ref, "--key", "cosign.pub"); err == nil || !refused(err) || !strings.Contains(err.Error(), "its signature is refused: signed by another key") {
 		t.Errorf("another key: %v", err)
 	}
 }

@@ -30,6 +30,8 @@ const repository = "backstage-gitops/backstage-gitops"
 // is verified, is promoted by a GitHub App. A key signs: no authority of Sigstore certifies a runner of act.
 func TestRelease(t *testing.T) {
 	g := newGitHub(t)
+	// An image of its own: the embedded registry may hold one of HEAD, which names another repository.
+	g.change("main", "backstage/README.md", "\n<!-- "+rand.Text()+" -->\n")
 	head := g.git("rev-parse", "main")
 	variables := []string{"--var", "DOCKERHUB_USERNAME=somebody", "--var", "IMAGE=localhost:5000/backstage-gitops"}
 	g.signingKey()
@@ -199,7 +201,7 @@ func (g *hub) signingKey() {
 	g.secrets["COSIGN_KEY"] = string(text)
 }
 
-// change pushes a commit on a branch of its own, which is the commit of the runs then.
+// change pushes a commit on a branch, main or another, which is the commit of the runs then.
 func (g *hub) change(branch, file, text string) {
 	g.Helper()
 	old, err := os.ReadFile(filepath.Join(g.work, file))
@@ -210,7 +212,7 @@ func (g *hub) change(branch, file, text string) {
 		g.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"checkout", "--quiet", "-b", branch},
+		{"checkout", "--quiet", "-B", branch},
 		{"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--all", "--message", "change"},
 		{"push", "--quiet", g.dir, branch},
 	} {

@@ -58,7 +58,7 @@ type module struct {
 func call[T any](t *testing.T, m module, selection string, variables ...variable) (T, error) {
 	t.Helper()
 	constructor := []string{strings.TrimSpace(fmt.Sprintf("ephemeral: %t %s", m.Ephemeral, m.Settings))}
-	for name, text := range map[string]string{"signingKey": m.Key, "signingPassword": m.KeyPassword, "oidcURL": m.OidcURL, "oidcToken": m.OidcToken} {
+	for name, text := range map[string]string{"signingKey": m.Key, "signingPassword": m.KeyPassword, "oidcUrl": m.OidcURL, "oidcToken": m.OidcToken} {
 		if text == "" {
 			continue
 		}

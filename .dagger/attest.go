@@ -86,7 +86,7 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	}
 	r.digest = digest
 	if image == "" {
-		if err := r.named(ctx); err != nil {
+		if err := r.last(ctx); err != nil {
 			return "", err
 		}
 	}
@@ -411,15 +411,15 @@ func (a *attester) look(ctx context.Context, revision string, args ...string) (s
 	return said, err
 }
 
-// named finds the image that the chart on the Git remote's branch names.
-func (r *releaser) named(ctx context.Context) error {
-	clone := r.box.WithExec([]string{"git", "clone", "--quiet", "--branch", r.target.branch, r.target.remote, "/named"},
+// last finds the image that the chart on the Git remote's branch names.
+func (r *releaser) last(ctx context.Context) error {
+	clone := r.box.WithExec([]string{"git", "clone", "--quiet", "--branch", r.target.branch, r.target.remote, "/last"},
 		dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if failure, err := failureOf(ctx, clone); err != nil || failure != "" {
 		return errors.Join(fmt.Errorf("no release to verify: %s has no branch %s yet; release first, or say --image", r.target.remote, r.target.branch), err)
 	}
 	var tip struct{ Chart struct{ Digest string } }
-	if err := run(ctx, clone, &tip, "source", "--repo", "/named"); err != nil {
+	if err := run(ctx, clone, &tip, "source", "--repo", "/last"); err != nil {
 		return err
 	}
 	if r.digest = tip.Chart.Digest; r.digest == "" {

@@ -104,8 +104,9 @@ func (a *attester) chart(ctx context.Context) error {
 	switch {
 	case commit.Nothing || commit.waits():
 		args = append(args, "--unless-there")
-	case a.target.remote == gitRemote || a.target.retag:
-		// The embedded remote begins again with each HEAD, and the chart's version with it.
+	case a.embeddedRegistry() || a.target.retag:
+		// It has charts of several remotes, and the embedded one begins again with each HEAD:
+		// the same version more than once.
 		args = append(args, "--retag")
 	}
 	var published struct{ Name, Version, Digest string }

@@ -244,7 +244,7 @@ func (a *attester) read(ctx context.Context) error {
 
 // ready refuses a key or a job that cannot sign, before there is an image.
 func (a *attester) ready(ctx context.Context) error {
-	if a.digest != "" || a.m.SigningKey == nil && a.m.OidcURL == nil {
+	if a.m.SigningKey == nil && a.m.OidcURL == nil {
 		return nil
 	}
 	if err := a.open(ctx); err != nil {

@@ -160,7 +160,7 @@ func (m *BackstageGitops) committed() *BackstageGitops {
 	fresh := *m
 	// The sources stay those of the host, which the cache knows by their content.
 	fresh.Repo = commit(m.Checkout)
-	fresh.Ephemeral = true
+	fresh.Ephemeral, fresh.Apart = true, "check"
 	return &fresh
 }
 

@@ -27,6 +27,9 @@ type BackstageGitops struct {
 	// Whether the embedded registry and Git remote start empty and are forgotten.
 	// +private
 	Ephemeral bool
+	// Whose they are then: a check's are not those of another one beside it.
+	// +private
+	Apart string
 	// What builds, for the provenance.
 	// +private
 	Builder string

@@ -48,7 +48,8 @@ func (m *BackstageGitops) serveGit(storage dagger.WithContainerFunc) *dagger.Ser
 func (m *BackstageGitops) storage(path, name string) dagger.WithContainerFunc {
 	return func(ctr *dagger.Container) *dagger.Container {
 		if m.Ephemeral {
-			return ctr
+			// In one session the same service is one: what has another name here is another.
+			return ctr.WithEnvVariable("GITOPS_APART", m.Apart)
 		}
 		return ctr.WithMountedCache(path, dag.CacheVolume("backstage-gitops-"+name))
 	}

@@ -129,7 +129,8 @@ func (s *Session) ask(ctx context.Context, query string) (string, error) {
 	return fmt.Sprint(data.Result[0].Value[1]), nil
 }
 
-// firing says whether an alert of that name fires.
+// firing says whether an alert of that name fires for the portal: environments that other parts have left behind have
+// the same alerts.
 func (s *Session) firing(ctx context.Context, name string) (bool, error) {
 	var data struct {
 		Alerts []struct {
@@ -141,7 +142,7 @@ func (s *Session) firing(ctx context.Context, name string) (bool, error) {
 		return false, err
 	}
 	for _, a := range data.Alerts {
-		if a.Labels["alertname"] == name && a.State == "firing" {
+		if a.Labels["alertname"] == name && a.Labels["namespace"] == namespace && a.State == "firing" {
 			return true, nil
 		}
 	}

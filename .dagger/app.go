@@ -48,8 +48,7 @@ func (a *App) base() *dagger.Container {
 // yarnContainer is Node with Yarn's cache on a volume. A salt makes all that
 // follows anew.
 func yarnContainer(salt string, platform dagger.Platform) *dagger.Container {
-	return dag.Container(dagger.ContainerOpts{Platform: platform}).
-		From(nodeImage).
+	return from(nodeImage, dagger.ContainerOpts{Platform: platform}).
 		WithFile("/usr/local/bin/yarn", dag.CurrentModule().Source().File("scripts/yarn"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		WithMountedCache("/var/cache/yarn", dag.CacheVolume("backstage-gitops-yarn")).
 		WithEnvVariable("YARN_GLOBAL_FOLDER", "/var/cache/yarn").

@@ -188,8 +188,7 @@ func (m *BackstageGitops) attestProgram() *dagger.File {
 
 // key serves the embedded signing key. It keeps the key from one run to the next.
 func (m *BackstageGitops) key() *dagger.Service {
-	return dag.Container().
-		From(goImage).
+	return from(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
 		With(m.storage("/srv/key", "key")).
 		WithExposedPort(8200).

@@ -167,8 +167,7 @@ func (m *BackstageGitops) committed() *BackstageGitops {
 // commit is a checkout with its uncommitted changes in a commit, those that a
 // command makes in it among them.
 func commit(checkout *dagger.Directory, change ...[]string) *dagger.Directory {
-	ctr := dag.Container().
-		From(goImage).
+	ctr := from(goImage).
 		WithDirectory("/checkout", checkout).
 		WithWorkdir("/checkout").
 		WithEnvVariable("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")

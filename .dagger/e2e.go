@@ -327,8 +327,7 @@ func (v *verifier) components(ctr *dagger.Container) *dagger.Container {
 
 // browser is a headless one that reaches what the nodes serve.
 func (v *verifier) browser() *dagger.Service {
-	return dag.Container().
-		From(browserImage).
+	return from(browserImage).
 		WithServiceBinding("docker", v.kind.Docker()).
 		WithExposedPort(9222).
 		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})

@@ -66,7 +66,7 @@ var components = map[string]component{
 // iptables.
 func canal(*BackstageGitops) *dagger.File {
 	const file = "/canal.yaml"
-	return dag.Container().From(goImage).
+	return from(goImage).
 		WithFile(file, moduleFiles(calicoModule, "manifests/canal.yaml").File("canal.yaml")).
 		WithExec([]string{"sed", "-i",
 			"-e", "s|docker.io/flannel/flannel:.*|" + flannelImage + "|",

@@ -33,8 +33,7 @@ func (m *BackstageGitops) Git() *dagger.Service {
 
 // serveGit is a Git service whose repositories are in /srv/git.
 func (m *BackstageGitops) serveGit(storage dagger.WithContainerFunc) *dagger.Service {
-	return dag.Container().
-		From(goImage).
+	return from(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
 		With(storage).
 		WithExposedPort(8080).

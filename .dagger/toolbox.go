@@ -15,8 +15,7 @@ import (
 // goContainer is Go with its caches on volumes, at work on the source. Static
 // binaries: they run in any image.
 func goContainer(source *dagger.Directory) *dagger.Container {
-	return dag.Container().
-		From(goImage).
+	return from(goImage).
 		WithMountedCache("/go/pkg/mod", dag.CacheVolume("backstage-gitops-gomod")).
 		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("backstage-gitops-gobuild")).
 		WithEnvVariable("CGO_ENABLED", "0").
@@ -40,8 +39,7 @@ func (m *BackstageGitops) program(path string) *dagger.File {
 
 // toolbox is where the helper program runs: beside git, with the checkout.
 func (m *BackstageGitops) toolbox() *dagger.Container {
-	return dag.Container().
-		From(goImage).
+	return from(goImage).
 		WithFile("/usr/local/bin/gitops", m.gitops()).
 		WithMountedDirectory("/checkout", m.Repo).
 		WithWorkdir("/checkout")

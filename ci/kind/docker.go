@@ -18,8 +18,7 @@ import (
 // private volume: a second daemon beside it gets another one, a later one finds
 // the node image there, and what a killed session left of a cluster of that name.
 func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *dagger.Service {
-	daemon := dag.Container().
-		From(dockerImage).
+	daemon := from(dockerImage).
 		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker-"+name), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
 		WithServiceBinding("registry", registry).
 		// One daemon for each cluster that is made, though it be of the same name.
@@ -50,8 +49,7 @@ func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *da
 // tools is where kind runs: the helper program and the docker client, with the
 // daemon and the registry in reach.
 func (k *Kind) tools(docker, registry *dagger.Service) *dagger.Container {
-	return dag.Container().
-		From(dockerImage).
+	return from(dockerImage).
 		WithFile("/usr/local/bin/gitops", k.Program).
 		WithServiceBinding("docker", docker).
 		WithServiceBinding("registry", registry).
@@ -72,8 +70,7 @@ func (k *Kind) network() *dagger.File {
 
 // images are those that a manifest names.
 func (k *Kind) images(ctx context.Context, manifest *dagger.File) ([]string, error) {
-	out, err := dag.Container().
-		From(goImage).
+	out, err := from(goImage).
 		WithFile("/usr/local/bin/gitops", k.Program).
 		WithFile("/manifest.yaml", manifest).
 		WithExec([]string{"gitops", "manifests", "images", "--manifest", "/manifest.yaml"}).

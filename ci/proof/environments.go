@@ -25,6 +25,9 @@ import (
 // gitopsChart is the folder of the chart of all environments.
 const gitopsChart = "charts/gitops"
 
+// portal is the Application of that chart.
+const portal = "portal"
+
 // stage is an environment with the image that it has.
 type stage struct {
 	environments.Environment
@@ -36,7 +39,11 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
 		return "", err
 	}
-	if err := s.applicationSets(ctx); err != nil {
+	controller, err := s.applicationSets(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	if err := s.started(ctx, controller); err != nil {
 		return "", err
 	}
 	checkout, err := environments.Read(s.repository.dir)
@@ -86,7 +93,7 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 		return "", err
 	}
 	app := sync.Application{
-		Name: "portal", Repo: s.repo, Path: gitopsChart, Revision: s.Branch, Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
+		Name: portal, Repo: s.repo, Path: gitopsChart, Revision: s.Branch, Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
 		DestinationNamespace: sync.DefaultNamespace,
 		Values:               fmt.Appendf(nil, "source: {repoURL: %q, revision: %q}\n", s.repo, s.Branch),
 	}
@@ -205,6 +212,90 @@ func (s *Session) promote(ctx context.Context, from int) error {
 	return err
 }
 
+// retire takes the last environment off the list, as people who take it over by hand do, and then all of them away: what
+// comes after has the cluster for itself.
+func (s *Session) retire(ctx context.Context) (string, error) {
+	left := s.platform.stages[len(s.platform.stages)-1]
+	before, err := s.podsOf(ctx, left.Namespace)
+	if err != nil {
+		return "", err
+	}
+	var list []any
+	for _, st := range s.platform.stages[:len(s.platform.stages)-1] {
+		list = append(list, map[string]any{"name": st.Name})
+	}
+	file := gitopsChart + "/values.yaml"
+	shorter, err := merged(filepath.Join(s.repository.dir, file), map[string]any{"environments": list})
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.repository.commit(ctx, "test: take "+left.Name+" off the list", nil, map[string][]byte{relative(file): shorter}); err != nil {
+		return "", err
+	}
+	began := time.Now()
+	if err := sync.Gone(ctx, s.Client, sync.DefaultNamespace, application+"-"+left.Name, s.Timeout); err != nil {
+		return "", err
+	}
+	forgotten := time.Since(began)
+	// What follows an owner that is gone goes at once.
+	time.Sleep(5 * time.Second)
+	after, err := s.podsOf(ctx, left.Namespace)
+	if err != nil {
+		return "", err
+	}
+	if len(before) == 0 || !maps.Equal(before, after) {
+		return "", fmt.Errorf("the pods of %s did not stay: %v became %v", left.Name, before, after)
+	}
+	if err := s.clear(ctx); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("Argo CD forgot %s %.1f s after the commit, and its %d pods run on, the same; then the ApplicationSet and all environments were taken away",
+		left.Name, forgotten.Seconds(), len(after)), nil
+}
+
+// clear takes the ApplicationSet with its project away, then the environments, and stops the controller.
+func (s *Session) clear(ctx context.Context) error {
+	if err := sync.Delete(ctx, s.Client, sync.DefaultNamespace, portal, s.Timeout); err != nil {
+		return err
+	}
+	for _, st := range s.platform.stages {
+		if err := s.Client.Core.Namespaces().Delete(ctx, st.Namespace, metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	for _, st := range s.platform.stages {
+		if err := until(ctx, s.Timeout, func(ctx context.Context) error {
+			_, err := s.Client.Core.Namespaces().Get(ctx, st.Namespace, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return err
+			}
+			return fmt.Errorf("the namespace %s is still there", st.Namespace)
+		}); err != nil {
+			return err
+		}
+	}
+	_, err := s.applicationSets(ctx, 0)
+	return err
+}
+
+// podsOf are the pods of the portal in a namespace that run well, by their identity.
+func (s *Session) podsOf(ctx context.Context, namespace string) (map[types.UID]string, error) {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	pods := map[types.UID]string{}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil && isReady(p) {
+			pods[p.UID] = p.Name
+		}
+	}
+	return pods, nil
+}
+
 // stands waits until an environment runs its image at a revision.
 func (s *Session) stands(ctx context.Context, st stage, revision string, limit time.Duration) (*sync.Result, error) {
 	name := application + "-" + st.Name
@@ -221,17 +312,17 @@ func (s *Session) stands(ctx context.Context, st stage, revision string, limit t
 	}.Until(ctx, s.Client)
 }
 
-// applicationSets starts the controller of ApplicationSets, which the installation for one Application leaves out.
-func (s *Session) applicationSets(ctx context.Context) error {
-	const controller = "argocd-applicationset-controller"
-	deployments := s.Client.Dynamic.Resource(kube.Deployments).Namespace(sync.DefaultNamespace)
-	started, err := deployments.Patch(ctx, controller, types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{FieldManager: manifests.Manager})
-	if err != nil {
-		return err
-	}
+// applicationSets scales the controller of ApplicationSets, which the installation for one Application leaves out.
+func (s *Session) applicationSets(ctx context.Context, replicas int) (*unstructured.Unstructured, error) {
+	return s.Client.Dynamic.Resource(kube.Deployments).Namespace(sync.DefaultNamespace).Patch(ctx, "argocd-applicationset-controller",
+		types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{FieldManager: manifests.Manager})
+}
+
+// started waits until a workload runs.
+func (s *Session) started(ctx context.Context, workload *unstructured.Unstructured) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	return manifests.Wait(ctx, s.Client, []*unstructured.Unstructured{started})
+	return manifests.Wait(ctx, s.Client, []*unstructured.Unstructured{workload})
 }
 
 // place makes an environment's namespace with what its database wants beforehand.

@@ -59,6 +59,7 @@ var scenarios = []Scenario{
 	{Name: "environments", Components: []string{"postgres"}, steps: []part{
 		{"three environments come from one ApplicationSet", (*Session).environments},
 		{"an image is promoted through them", (*Session).promotion},
+		{"an environment that leaves the list keeps what it has", (*Session).retire},
 	}},
 	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{
 		{"only the drawn flows are let through", (*Session).policed},

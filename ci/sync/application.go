@@ -8,9 +8,14 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/kube"
@@ -124,4 +129,38 @@ func (a Application) Apply(ctx context.Context, c *kube.Client) (*unstructured.U
 		return nil, err
 	}
 	return applied[0], nil
+}
+
+// Delete removes an Application with what it deployed, and waits until both are gone, as long as the limit. One that is
+// not there is no error.
+func Delete(ctx context.Context, c *kube.Client, namespace, name string, limit time.Duration) error {
+	api := c.Dynamic.Resource(applications).Namespace(namespace)
+	// Without the finalizer Argo CD forgets the Application and leaves the rest where it is.
+	finalizer := []byte(`{"metadata":{"finalizers":["resources-finalizer.argocd.argoproj.io/foreground"]}}`)
+	_, err := api.Patch(ctx, name, types.MergePatchType, finalizer, metav1.PatchOptions{FieldManager: manifests.Manager})
+	if err == nil {
+		err = api.Delete(ctx, name, metav1.DeleteOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete the Application %s/%s: %w", namespace, name, kube.Unreachable(err))
+	}
+	return Gone(ctx, c, namespace, name, limit)
+}
+
+// Gone waits until there is no Application of that name, as long as the limit.
+func Gone(ctx context.Context, c *kube.Client, namespace, name string, limit time.Duration) error {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
+		_, err := c.Dynamic.Resource(applications).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, err
+	})
+	switch {
+	case wait.Interrupted(err) && ctx.Err() == nil:
+		return fmt.Errorf("the Application %s/%s is still there after %s", namespace, name, limit)
+	case err != nil:
+		return fmt.Errorf("wait for the end of the Application %s/%s: %w", namespace, name, kube.Unreachable(err))
+	}
+	return nil
 }

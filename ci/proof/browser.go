@@ -20,8 +20,15 @@ func (s *Session) browse(ctx context.Context) (string, error) {
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(ctx)
 	defer cancel()
-	// The tab is of this context, and stays when a shorter one ends.
-	if err := chromedp.Do(ctx); err != nil {
+	err := chromedp.Do(ctx)
+	if err == nil {
+		// A proof before this one, of a branch that has moved since, has signed in to the same browser.
+		ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+		defer cancel()
+		// The tab is of this context, and stays when a shorter one ends.
+		err = chromedp.Do(ctx)
+	}
+	if err != nil {
 		return "", fmt.Errorf("open a tab in the browser at %s: %w", s.Browser, err)
 	}
 	failure := s.signInAsGuest(ctx)

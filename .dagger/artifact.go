@@ -110,7 +110,7 @@ func (a *attester) chart(ctx context.Context) error {
 		args = append(args, "--retag")
 	}
 	var published struct{ Name, Version, Digest string }
-	if err := run(ctx, a.releaser.box, &published, args...); err != nil {
+	if err := run(ctx, a.releaser.box, &published, append(args, a.signIn...)...); err != nil {
 		return fmt.Errorf("publish the chart %w: the commit is there, the same command continues from there; --publish-chart=false leaves the chart out", err)
 	}
 	fact := map[string]string{"name": a.known(published.Name), "version": published.Version, "digest": published.Digest}

@@ -198,7 +198,10 @@ func (m *BackstageGitops) key() *dagger.Service {
 // open prepares the container in which the program runs.
 func (a *attester) open(ctx context.Context) error {
 	// It needs nothing of the Git remote.
-	a.box = a.releaser.box.WithoutSecretVariable("GITOPS_TOKEN").WithFile("/usr/local/bin/attest", a.m.attestProgram())
+	a.box = a.releaser.box.
+		WithoutSecretVariable("GITOPS_TOKEN").
+		WithoutSecretVariable("GITOPS_APP_KEY").
+		WithFile("/usr/local/bin/attest", a.m.attestProgram())
 	if !a.embeddedRegistry() {
 		return nil
 	}

@@ -284,8 +284,8 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 		return nil, fmt.Errorf("the image to prove is %s, not %s as published", digest, v.digest)
 	}
 	var proposed struct{ Commit string }
-	if err := run(ctx, box, &proposed, "propose", "--remote", v.target.remote, "--branch", v.target.branch, "--to", proofRemote,
-		"--chart", chartPath, "--image", v.name(), "--tag", v.source.Tag, "--digest", v.digest); err != nil {
+	if err := run(ctx, box, &proposed, append([]string{"propose", "--remote", v.target.remote, "--branch", v.target.branch, "--to", proofRemote,
+		"--chart", chartPath, "--image", v.name(), "--tag", v.source.Tag, "--digest", v.digest}, v.signIn...)...); err != nil {
 		return nil, err
 	}
 	v.candidate = proposed.Commit

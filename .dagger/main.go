@@ -132,8 +132,8 @@ func New(
 	// +optional
 	oidcToken *dagger.Secret,
 
-	// ID of a GitHub App to sign in as, where `push-promotion`, `diff` and `rollback`
-	// take a token otherwise. What an App pushes starts workflows.
+	// ID of a GitHub App to sign in as, where functions take a --token otherwise. What
+	// an App pushes starts workflows.
 	//
 	// +optional
 	appID int,

@@ -137,7 +137,8 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 
-	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN; not needed with
+	// a GitHub App.
 	//
 	// +optional
 	token *dagger.Secret,
@@ -218,7 +219,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 
-	// Token that may push to the Git remote, such as env://GITHUB_TOKEN.
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN; not needed with
+	// a GitHub App.
 	//
 	// +optional
 	token *dagger.Secret,
@@ -305,6 +307,9 @@ type releaser struct {
 	sealed  *dagger.File
 	facts   map[string]any
 	timings []timing
+	// signIn are the arguments with which the helper program signs in to a remote that is
+	// not embedded.
+	signIn []string
 	// abandon ends the steps for a reason.
 	abandon context.CancelCauseFunc
 }
@@ -344,7 +349,7 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 
 // connect starts the embedded services that the release uses and binds the
 // toolbox to them. They run until the session ends: another release in it uses
-// the same ones.
+// the same ones. What is not embedded it gets the credentials for.
 func (r *releaser) connect(ctx context.Context) error {
 	start := func(s *dagger.Service, alias string) error {
 		s, err := s.Start(ctx)
@@ -359,13 +364,14 @@ func (r *releaser) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.target.remote == gitRemote {
+	switch r.target.remote {
+	case "":
+	case gitRemote:
 		if err := start(r.m.Git(), "git"); err != nil {
 			return err
 		}
-	}
-	if r.target.token != nil {
-		r.box = r.box.WithSecretVariable("GITOPS_TOKEN", r.target.token)
+	default:
+		r.box, r.signIn = r.m.signIn(r.box, r.target.token)
 	}
 	if r.target.password != nil {
 		r.box = r.box.WithSecretVariable("GITOPS_REGISTRY_PASSWORD", r.target.password)
@@ -421,8 +427,8 @@ func (r *releaser) read(ctx context.Context) error {
 	if r.target.commitBy = cmp.Or(r.target.commitBy, "git"); pushes[r.target.commitBy] == nil {
 		return fmt.Errorf("--commit-by is %q: it can be git, github or pull-request", r.target.commitBy)
 	}
-	if r.target.commitBy != "git" && (r.target.remote == gitRemote || r.target.token == nil) {
-		return fmt.Errorf("--commit-by %s wants --remote, a repository of GitHub, and --token", r.target.commitBy)
+	if r.target.commitBy != "git" && (r.target.remote == gitRemote || r.target.token == nil && r.m.AppKey == nil) {
+		return fmt.Errorf("--commit-by %s wants --remote, a repository of GitHub, and --token or a GitHub App", r.target.commitBy)
 	}
 	if err := r.choose(ctx); err != nil {
 		return err
@@ -455,8 +461,8 @@ func (r *releaser) preflight(ctx context.Context) error {
 		Tip   string
 		Chart struct{ Tag, Digest string }
 	}
-	if err := run(ctx, r.box, &tip, "preflight", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name()); err != nil {
+	if err := run(ctx, r.box, &tip, append([]string{"preflight", "--remote", r.target.remote, "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name()}, r.signIn...)...); err != nil {
 		return err
 	}
 	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
@@ -586,8 +592,9 @@ func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, err
 
 func (r *releaser) push(ctx context.Context) error {
 	var result json.RawMessage
-	if err := run(ctx, r.box, &result, append(slices.Clone(pushes[r.target.commitBy]), "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate)...); err != nil {
+	args := append(slices.Clone(pushes[r.target.commitBy]), "--remote", r.target.remote, "--branch", r.target.branch,
+		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate)
+	if err := run(ctx, r.box, &result, append(args, r.signIn...)...); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
 	}
 	r.facts["commit"] = result

@@ -82,7 +82,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
-		step{"Start the services", b.connect},
+		step{"Start the services", r.connect},
 		step{"Find the release", b.find},
 		step{"Start the cluster", b.start},
 		step{"Verify the image", b.trust},
@@ -113,8 +113,6 @@ type rollback struct {
 	signature signature
 	// verified is what the report says of the image's signature.
 	verified string
-	// signIn are the arguments with which the helper program signs in to the remote.
-	signIn []string
 }
 
 // revert is what `gitops revert` says.
@@ -122,16 +120,6 @@ type revert struct {
 	Commit   string
 	Reverted struct{ Commit, Tag, Digest string }
 	Restored struct{ Tag, Digest string }
-}
-
-// connect starts the embedded services, and signs in as a GitHub App where there is
-// one.
-func (b *rollback) connect(ctx context.Context) error {
-	if err := b.releaser.connect(ctx); err != nil {
-		return err
-	}
-	b.box, b.signIn = b.m.signIn(b.box, b.target.token)
-	return nil
 }
 
 // revert runs `gitops revert` on the remote's branch.

@@ -2,32 +2,58 @@ package acceptance
 
 import (
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// A commit that GitHub makes has the tree of the release's own, and where its branch is protected it waits in a pull
-// request. GitHub is a stand-in here, which stores into real repositories.
+// A commit that GitHub makes, or takes from an App, has the tree of the release's own, and where its branch is protected
+// it waits in a pull request. GitHub is a stand-in here, which stores into real repositories.
 func TestCommitByGitHub(t *testing.T) {
 	t.Parallel()
-	token := "canary-token-" + rand.Text()
 	head := git(t, project, "rev-parse", "HEAD")
-	for protected, outcome := range map[string]string{"": "released", "main": "proposed"} {
-		t.Run(outcome, func(t *testing.T) {
+	for name, c := range map[string]struct {
+		by, protected, outcome, author string
+		app                            bool
+	}{
+		"by a token":            {by: "github", outcome: "released", author: "github-actions[bot]"},
+		"to a protected branch": {by: "github", protected: "main", outcome: "proposed", author: "github-actions[bot]"},
+		"by an App":             {by: "github", outcome: "released", author: "app-7[bot]", app: true},
+		"pushed by an App":      {by: "git", outcome: "released", author: "Backstage GitOps", app: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			hub := startGitHub(t, token, protected)
+			token := "canary-token-" + rand.Text()
+			private, public := appKey(t)
+			hub := startGitHub(t, token, c.protected, public)
 			git(t, project, "push", "--quiet", hub.repository, "HEAD:refs/heads/main")
-			done, err := release(t, module{}, fmt.Sprintf(`commitBy: "github", remote: "http://%s/acme/portal.git", token: $token`, hub.address), secret(t, "token", token))
+			arguments := fmt.Sprintf(`commitBy: %q, remote: "http://%s/acme/portal.git"`, c.by, hub.address)
+			var (
+				m      module
+				signIn variable
+			)
+			if c.app {
+				m.Settings, signIn = "appId: 7, installationId: 9, appKey: $appKey", secret(t, "appKey", private)
+			} else {
+				arguments, signIn = arguments+", token: $token", secret(t, "token", token)
+			}
+			password := "canary-password-" + rand.Text()
+			registry := startRegistry(t, "somebody", password)
+			arguments += fmt.Sprintf(`, image: %q, username: "somebody", password: $password`, registry.address+"/portal")
+			done, err := release(t, m, arguments, signIn, secret(t, "password", password))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if done.Outcome != outcome {
-				t.Errorf("it ended with %q, want %q", done.Outcome, outcome)
+			if done.Outcome != c.outcome {
+				t.Errorf("it ended with %q, want %q", done.Outcome, c.outcome)
 			}
 			branch := "main"
-			if protected != "" {
+			if c.protected != "" {
 				branch = "gitops/backstage/main"
 				if tip := git(t, hub.repository, "rev-parse", "main"); tip != head {
 					t.Errorf("the protected branch is at %s, want %s as before", tip, head)
@@ -39,25 +65,57 @@ func TestCommitByGitHub(t *testing.T) {
 			if parent := git(t, hub.repository, "rev-parse", done.Commit+"^"); parent != head {
 				t.Errorf("the commit is on top of %s, want %s", parent, head)
 			}
+			if author := git(t, hub.repository, "log", "-1", "--format=%an", done.Commit); author != c.author {
+				t.Errorf("the commit is by %s, want %s", author, c.author)
+			}
 			if changed := git(t, hub.repository, "diff", "--name-only", head, done.Commit); changed != "charts/backstage/Chart.yaml\ncharts/backstage/values.yaml" {
 				t.Errorf("the commit changes %q", changed)
 			}
+			if chart := done.document(t).ChartArtifact; chart.Digest == "" {
+				t.Errorf("the report says of the chart %+v", chart)
+			}
 			git(t, hub.repository, "fsck", "--strict")
+			secrets := []string{token, password, strings.Split(private, "\n")[1]}
 			for _, said := range []string{done.Summary, done.Report.JSON.Contents, done.Report.Markdown.Contents, hub.log.String()} {
-				if strings.Contains(said, token) {
-					t.Errorf("the token is in this:\n%s", strings.ReplaceAll(said, token, "CANARY"))
+				for _, secret := range append(secrets, "ghs_") {
+					if strings.Contains(said, secret) {
+						t.Errorf("a secret is in this:\n%s", strings.ReplaceAll(said, secret, "CANARY"))
+					}
+				}
+			}
+			for _, dir := range []string{registry.storage, hub.repository} {
+				for _, secret := range secrets {
+					holds(t, dir, secret)
 				}
 			}
 		})
 	}
 }
 
-// startGitHub runs a GitHub with one repository, for one token, and maybe a protected branch.
-func startGitHub(t *testing.T, token, protected string) server {
+// appKey makes the key of a GitHub App, and the file of its public half.
+func appKey(t *testing.T) (private, public string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	public = filepath.Join(t.TempDir(), "app.pub")
+	if err := os.WriteFile(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})), public
+}
+
+// startGitHub runs a GitHub with one repository, for one token and the App of a key, and maybe a protected branch.
+func startGitHub(t *testing.T, token, protected, appKey string) server {
 	t.Helper()
 	root, address := t.TempDir(), freeAddress(t)
 	s := server{address: address, repository: filepath.Join(root, "acme/portal.git")}
 	s.log = start(t, "http://"+address+"/", []string{"GITOPS_TOKEN=" + token},
-		"fakegithub", "--root", root, "--create", "acme/portal", "--listen", address, "--protected", protected)
+		"fakegithub", "--root", root, "--create", "acme/portal", "--listen", address, "--protected", protected, "--app-key", appKey)
 	return s
 }

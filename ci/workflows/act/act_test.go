@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,9 +26,10 @@ import (
 
 const repository = "backstage-gitops/backstage-gitops"
 
-// A push to main is released: image, signature, proof, and a commit that GitHub makes. A release of that commit finds
-// nothing to do, which is the last of three things that keep workflows from going round. Then the image, whose signature
-// is verified, is promoted by a GitHub App. A key signs: no authority of Sigstore certifies a runner of act.
+// A push to main is released by a GitHub App: image, signature, proof, and a commit that GitHub makes. A release of that
+// commit, with the job's own token, finds nothing to do, which is the last of three things that keep workflows from going
+// round. Then the image, whose signature is verified, is promoted by the App. A key signs: no authority of Sigstore
+// certifies a runner of act.
 func TestRelease(t *testing.T) {
 	g := newGitHub(t)
 	// An image of its own: the embedded registry may hold one of HEAD, which names another repository.
@@ -35,8 +37,10 @@ func TestRelease(t *testing.T) {
 	head := g.git("rev-parse", "main")
 	variables := []string{"--var", "DOCKERHUB_USERNAME=somebody", "--var", "IMAGE=localhost:5000/backstage-gitops"}
 	g.signingKey()
+	app := append(slices.Clone(variables), "--var", "APP_ID=7", "--var", "APP_INSTALLATION_ID=9")
 
-	log := g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
+	g.secrets["APP_KEY"] = g.appKey
+	log := g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, app...)
 	tip := g.git("rev-parse", "main")
 	if got := g.git("rev-list", "--count", head+"..main"); got != "1" {
 		t.Fatalf("main has %s commits more, want the release's one", got)
@@ -49,7 +53,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("the commit changes %s, which would start another release", changed)
 		}
 	}
-	if author := g.git("log", "-1", "--format=%an, %cn", "main"); author != "github-actions[bot], GitHub" {
+	if author := g.git("log", "-1", "--format=%an, %cn", "main"); author != "app-7[bot], GitHub" {
 		t.Errorf("author and committer are %s", author)
 	}
 	if out := g.git("fsck", "--strict", "--no-dangling"); out != "" {
@@ -63,6 +67,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the release is not signed:\n%s", log.summary())
 	}
 
+	delete(g.secrets, "APP_KEY")
 	log = g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
 	if !strings.Contains(log.summary(), "## Nothing to release") {
 		t.Errorf("the release of a release says\n%s", log.summary())
@@ -72,9 +77,10 @@ func TestRelease(t *testing.T) {
 	}
 
 	// What was released goes on to the next environment.
+	g.secrets["APP_KEY"] = g.appKey
 	log = g.run("promote.yml", "workflow_dispatch", map[string]any{"inputs": map[string]any{
 		"from": "dev", "to": "staging", "commit-by": "pull-request", "allow-downgrade": false, "allow-unverified": false,
-	}}, append(variables, "--var", "APP_ID=7", "--var", "APP_INSTALLATION_ID=9")...)
+	}}, app...)
 	if !strings.Contains(log.summary(), "## Promoted") || !strings.Contains(log.summary(), "/pull/1") || !strings.Contains(log.summary(), "### Verified ") {
 		t.Errorf("the summary of the promotion is\n%s", log.summary())
 	}
@@ -129,6 +135,8 @@ type hub struct {
 	url, token string
 	// secrets are those of the repository, by name.
 	secrets map[string]string
+	// appKey is the private key of the GitHub App 7, whose installation is 9.
+	appKey string
 	// dir is the repository in the hub, work a clone whose HEAD is the commit of the run.
 	dir, work string
 	act       string
@@ -153,15 +161,15 @@ func newGitHub(t *testing.T) *hub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	appKey := filepath.Join(bin, "app.pub")
-	if err := os.WriteFile(appKey, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600); err != nil {
+	publicKey := filepath.Join(bin, "app.pub")
+	if err := os.WriteFile(publicKey, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.secrets["APP_KEY"] = string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)}))
+	g.appKey = string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)}))
 
 	address := freeAddress(t)
 	g.url = "http://" + address
-	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), "--root", root, "--create", repository, "--listen", address, "--app-key", appKey)
+	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), "--root", root, "--create", repository, "--listen", address, "--app-key", publicKey)
 	hub.Env = append(os.Environ(), "GITOPS_TOKEN="+g.token)
 	hub.Stderr = t.Output()
 	hub.Cancel = func() error { return hub.Process.Signal(os.Interrupt) }

@@ -42,10 +42,11 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	r := m.releaser(target{image: image, tag: tag, platforms: platforms, branch: "main", retag: retag, username: username, password: password})
+	r := m.releaser(target{image: image, tag: tag, platforms: platforms, branch: "main", retag: retag, noChart: true, username: username, password: password})
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
+		step{"Check the registry", r.writable},
 		step{"Check the platforms", r.runs},
 		step{"Build the image", r.build},
 		step{"Publish the image", r.publish},

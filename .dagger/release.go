@@ -238,6 +238,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Check the Git remote", r.preflight},
 		step{"Check what signs", a.ready},
 		step{"Check what is released", a.former},
+		step{"Check the registry", r.writable},
 		step{"Check the platforms", r.runs},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
@@ -488,6 +489,23 @@ func (r *releaser) released(ctx context.Context, tag, digest string) {
 	if labels["org.opencontainers.image.revision"] == r.source.InputsRevision && r.madeFor(image) {
 		r.digest, r.facts["image"] = digest, image
 	}
+}
+
+// writable finds out before minutes of building whether the registry would take the
+// image, and the chart beside it.
+func (r *releaser) writable(ctx context.Context) error {
+	if r.digest != "" {
+		return nil // it has the image
+	}
+	args := append([]string{"image", "preflight", r.reachable(r.name())}, r.access()...)
+	if !r.target.noChart {
+		args = append(args, "--chart", chartPath)
+	}
+	var said json.RawMessage
+	if err := run(ctx, r.box, &said, args...); err != nil {
+		return fmt.Errorf("%w: nothing was published, nothing was committed", err)
+	}
+	return nil
 }
 
 func (r *releaser) build(ctx context.Context) error {

@@ -6,9 +6,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,9 +66,21 @@ func TestOwnTargets(t *testing.T) {
 	empty()
 
 	_, err = try("wrong-"+password, token)
-	refused(t, err, "nothing was committed")
+	refused(t, err, registry.address+"/portal: the registry wants another credential")
 	untouched()
 	empty()
+
+	// An account that may write the image and not the chart.
+	own := arguments
+	arguments = strings.Replace(own, registry.address, withoutChart(t, registry), 1)
+	_, err = try(password, token)
+	refused(t, err, "/backstage: the registry wants another credential")
+	if err != nil && !strings.Contains(err.Error(), "--publish-chart=false of release leaves it out: nothing was published, nothing was committed") {
+		t.Errorf("it does not say what to do: %v", err)
+	}
+	untouched()
+	empty()
+	arguments = own
 
 	hook := filepath.Join(remote.repository, "hooks/pre-receive")
 	if err := os.MkdirAll(filepath.Dir(hook), 0o755); err != nil {
@@ -84,7 +99,7 @@ func TestOwnTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	const toImage = "/v2/portal/blobs/uploads/"
+	const toImage = `"PATCH /v2/portal/blobs/uploads/`
 	uploads := registry.log.count(toImage)
 	if uploads == 0 {
 		t.Fatal("the registry's log knows no upload: it cannot tell whether the next release uploads again")
@@ -225,6 +240,27 @@ func startRegistry(t *testing.T, user, password string) server {
 	s := server{address: address, storage: storage}
 	s.log = start(t, "http://"+address+"/v2/", nil, "registry", "serve", filepath.Join(dir, "config.yml"))
 	return s
+}
+
+// withoutChart is the address of a proxy before a registry that refuses what is to be written to the chart's repository.
+func withoutChart(t *testing.T, registry server) string {
+	t.Helper()
+	all := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry.address})
+	l, err := net.Listen("tcp", freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/backstage/") {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
+			return
+		}
+		all.ServeHTTP(w, r)
+	})}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return l.Addr().String()
 }
 
 // startGit runs the Git server that is embedded otherwise, with one repository and a token.

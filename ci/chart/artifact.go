@@ -43,6 +43,15 @@ func (a *Artifact) NameBeside(image string) string {
 	return image + "-chart"
 }
 
+// NameBeside is what the artifact of the chart in dir is called in the folder of an image, see Artifact.NameBeside.
+func NameBeside(ctx context.Context, dir, image string) (string, error) {
+	c, err := load(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	return (&Artifact{Name: c.Name()}).NameBeside(image), nil
+}
+
 // NewArtifact packages the chart in dir for a registry. The same chart at the same time is the same digest.
 func NewArtifact(ctx context.Context, dir string, created time.Time) (*Artifact, error) {
 	out, err := os.MkdirTemp("", "chart-")

@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -112,5 +113,11 @@ func TestArtifactNameBeside(t *testing.T) {
 		if name := (&chart.Artifact{Name: "backstage"}).NameBeside(image); name != want {
 			t.Errorf("beside %s it is %s, want %s", image, name, want)
 		}
+		if name, err := chart.NameBeside(t.Context(), dir, image); err != nil || name != want {
+			t.Errorf("beside %s that in %s is %s, %v, want %s", image, dir, name, err, want)
+		}
+	}
+	if _, err := chart.NameBeside(t.Context(), t.TempDir(), "portal"); !errors.Is(err, chart.ErrChart) {
+		t.Errorf("where there is no chart it says %v", err)
 	}
 }

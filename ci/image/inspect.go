@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -156,10 +155,7 @@ func (o Options) choose(d *remote.Descriptor) (img v1.Image, all []string, err e
 
 // Remote is how to reach the registry, for its library.
 func (o Options) Remote(ctx context.Context) []remote.Option {
-	if o.Username != "" {
-		return []remote.Option{remote.WithContext(ctx), remote.WithAuth(&authn.Basic{Username: o.Username, Password: o.Password})}
-	}
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(o.keychain())}
 }
 
 // Parse reads a reference for the library of registries.

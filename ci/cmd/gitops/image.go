@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/chart"
 	"github.com/backstage-gitops/backstage-gitops/ci/image"
 )
 
@@ -22,7 +23,7 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Publish images, copy them, and look at published ones.", newImagePlatforms(), newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
+	return group("image", "Publish images, copy them, and look at published ones.", newImagePlatforms(), newImagePreflight(), newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
 }
 
 func newImagePlatforms() *cobra.Command {
@@ -59,6 +60,46 @@ with --proven a list without that of --engine, and with --ran what does not run.
 	cmd.Flags().StringArrayVar(&ran, "ran", nil, "PLATFORM=TEXT: what Node said there of its process.arch, or the error; repeatable")
 	// Only an unknown flag is an error here.
 	_ = cmd.MarkFlagRequired("engine")
+	return cmd
+}
+
+func newImagePreflight() *cobra.Command {
+	var (
+		o      image.Options
+		folder string
+	)
+	cmd := &cobra.Command{
+		Use:   "preflight NAME",
+		Short: "Find out, before anything is built, whether an image could be pushed.",
+		Long: `Find out, before anything is built, whether the registry takes a push to the image's repository, and with
+--chart to that of the chart beside it. An upload is begun and given up; nothing is pushed.
+
+With --username the password is read from ` + passwordVariable + `; otherwise the docker CLI's own
+sign-in is used.`,
+		Example: `  gitops image preflight docker.io/user/backstage-gitops --chart charts/backstage`,
+		Args:    oneArg("image name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Password = os.Getenv(passwordVariable)
+			repositories := args
+			if err := image.MayPush(cmd.Context(), args[0], o); err != nil {
+				return err
+			}
+			if folder != "" {
+				name, err := chart.NameBeside(cmd.Context(), folder, args[0])
+				if err != nil {
+					return err
+				}
+				if err := image.MayPush(cmd.Context(), name, o); err != nil {
+					return fmt.Errorf("the chart cannot go beside the image: %w; --publish-chart=false of release leaves it out", err)
+				}
+				repositories = append(repositories, name)
+			}
+			return printJSON(cmd.OutOrStdout(), map[string][]string{"repositories": repositories})
+		},
+	}
+	cmd.Flags().StringVar(&folder, "chart", "", "the folder of a chart that is published beside the image")
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -108,12 +109,21 @@ func serveGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_DIR", h.Dir("acme/portal"))
 }
 
-// serveRegistry is `registry NAME`: a registry with the image app:1; $NAME is its address, $NAME_DIGEST the image's digest.
+// serveRegistry is `registry NAME [REPOSITORY]`: a registry with the image app:1, and maybe a repository that it takes no
+// push to; $NAME is its address, $NAME_DIGEST the image's digest.
 func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: registry NAME")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: registry NAME [REPOSITORY]")
 	}
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	all := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(args) == 2 && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v2/"+args[1]+"/") {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
+			return
+		}
+		all.ServeHTTP(w, r)
+	}))
 	ts.Defer(s.Close)
 	host := strings.TrimPrefix(s.URL, "http://")
 	img, err := random.Image(1000, 2)

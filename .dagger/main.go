@@ -168,7 +168,8 @@ func New(
 	// +optional
 	failOn string,
 
-	// Refuse an image that could not be scanned.
+	// Refuse an image that could not be scanned; one that is released already is scanned
+	// again, with any of these.
 	//
 	// +optional
 	requireScan bool,

@@ -135,6 +135,18 @@ func TestRelease(t *testing.T) {
 		}
 	})
 
+	t.Run("again, to be scanned", func(t *testing.T) {
+		wanted := m
+		wanted.Settings = "requireScan: true"
+		_, err := release(t, wanted, "")
+		refused(t, err, "not scanned, and --require-scan wants it: no vulnerability database was given: the chart names this image already, and nothing was changed")
+		wanted.Settings = `failOn: "high"`
+		again, err := release(t, wanted, "")
+		if err != nil || again.Outcome != "nothing-to-release" || !strings.Contains(again.Summary, "**not scanned**: no vulnerability database was given") {
+			t.Errorf("it ends with %q, %v, and does not say that nothing was scanned:\n%s", again.Outcome, err, again.Summary)
+		}
+	})
+
 	t.Run("by its platform", func(t *testing.T) {
 		own, err := client.DefaultPlatform(t.Context())
 		if err != nil {

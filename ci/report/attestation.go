@@ -47,6 +47,15 @@ type Scan struct {
 	Ignored int            `json:"ignored,omitempty"`
 }
 
+// Rescan is what a vulnerability database says now of an image that was released before.
+type Rescan struct {
+	// Image is the image by its digest.
+	Image string `json:"image"`
+	// Packages counts what was looked up.
+	Packages int   `json:"packages"`
+	Scan     *Scan `json:"scan"`
+}
+
 // Verification is what was found beside the image before anything named it.
 type Verification struct {
 	Image    string `json:"image"`
@@ -75,6 +84,17 @@ func (d Document) checkAttestation() error {
 	return nil
 }
 
+// checkScan refuses a scan of another image.
+func (d Document) checkScan() error {
+	if d.Scan == nil {
+		return nil
+	}
+	if _, digest, _ := strings.Cut(d.Scan.Image, "@"); d.Image == nil || digest != d.Image.Digest {
+		return fmt.Errorf("%w: the scan is not of the image that is released", ErrFacts)
+	}
+	return nil
+}
+
 func (a *Attestation) rows(t *table, v *Verification) {
 	t.row("SBOM", fmt.Sprintf("%d packages: %s; SPDX and CycloneDX", a.Total, counts(a.Packages)))
 	switch {
@@ -92,7 +112,11 @@ func (a *Attestation) rows(t *table, v *Verification) {
 	case !a.Signed:
 		t.row("Provenance", "none: not signed")
 	}
-	switch s := a.Scan; {
+	a.Scan.row(t)
+}
+
+func (s *Scan) row(t *table) {
+	switch {
 	case s == nil || !s.Scanned:
 		reason := "no vulnerability database was given"
 		if s != nil && s.Reason != "" {

@@ -51,6 +51,8 @@ type Facts struct {
 	// Attestation is the output of attest image, Verification that of attest verify-release.
 	Attestation  *Attestation  `json:"attestation"`
 	Verification *Verification `json:"verification"`
+	// Scan is the output of attest scan, on an image that was released before.
+	Scan *Rescan `json:"scan"`
 	// Proof is the proof.json of gitops prove.
 	Proof *Proof `json:"proof"`
 	// Chart is the name that the chart was published under, the output of gitops chart publish, and who signed it.
@@ -72,6 +74,7 @@ type Document struct {
 	Image         *Image        `json:"image"`
 	Attestation   *Attestation  `json:"attestation,omitempty"`
 	Verification  *Verification `json:"verification,omitempty"`
+	Scan          *Rescan       `json:"scan,omitempty"`
 	Chart         *Chart        `json:"chart"`
 	Commit        *Commit       `json:"commit"`
 	Proof         *Proof        `json:"proof,omitempty"`
@@ -151,7 +154,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Proof: f.Proof, Artifact: f.Chart, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, Artifact: f.Chart, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -212,6 +215,7 @@ func (d Document) check() error {
 		if d.Source == nil || d.Commit == nil {
 			return fmt.Errorf("%w: nothing to release wants source and commit", ErrFacts)
 		}
+		return d.checkScan()
 	case PublishedNotCommitted:
 		if !published {
 			return fmt.Errorf("%w: %s wants the image", ErrFacts, d.Outcome)
@@ -376,6 +380,9 @@ func (d Document) facts() *table {
 	}
 	if d.Attestation != nil {
 		d.Attestation.rows(t, d.Verification)
+	}
+	if d.Scan != nil {
+		d.Scan.Scan.row(t)
 	}
 	if c := d.Commit; c != nil && c.SHA != "" {
 		label := "Commit"

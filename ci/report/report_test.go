@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 	"github.com/backstage-gitops/backstage-gitops/ci/report"
@@ -88,6 +89,22 @@ func TestMerged(t *testing.T) {
 	}
 }
 
+// TestRescan: what was released before is scanned again, where that was asked for, and the report says what came of it.
+func TestRescan(t *testing.T) {
+	t.Parallel()
+	f := facts(t, "testdata/nothing-to-release.facts.json")
+	for want, scan := range map[string]*report.Scan{
+		"| Vulnerabilities | 2 high; database of 2026-11-23 |":                              {Scanned: true, Built: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC), Found: map[string]int{"high": 2}},
+		"| Vulnerabilities | **not scanned**: no vulnerability database could be reached |": {Reason: "no vulnerability database could be reached"},
+	} {
+		f.Scan = &report.Rescan{Image: f.Image.Name + "@" + f.Image.Digest, Scan: scan}
+		d, err := report.New(f)
+		if err != nil || d.Outcome != report.NothingToRelease || !strings.Contains(string(d.Markdown()), want) {
+			t.Errorf("%v: it does not say %q:\n%s", err, want, d.Markdown())
+		}
+	}
+}
+
 // TestPlatforms: an image of several says which, and which of them the sizes are of.
 func TestPlatforms(t *testing.T) {
 	t.Parallel()
@@ -135,6 +152,7 @@ func TestRefused(t *testing.T) {
 		"released without a commit":        {report.Facts{Image: image, Outcome: report.Released}, "a release wants source, image and commit"},
 		"published without a digest":       {report.Facts{Image: &report.Image{Name: "r"}, Outcome: report.PublishedNotCommitted, Reason: "x"}, "wants the image"},
 		"nothing, but no commit":           {report.Facts{Outcome: report.NothingToRelease}, "wants source and commit"},
+		"nothing, another image scanned":   {report.Facts{Source: &source.Facts{}, Image: image, Commit: &commit.Pushed{Commit: commit.Commit{SHA: "c", Nothing: true}}, Scan: &report.Rescan{Image: "r@sha256:2"}}, "the scan is not of the image"},
 		"an outcome that is none":          {report.Facts{Outcome: "great"}, `there is no outcome "great"`},
 		"a failure, the reason blank":      {report.Facts{Outcome: report.Failed, Reason: " \n"}, "a failure wants a reason"},
 	}

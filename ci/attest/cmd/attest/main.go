@@ -92,7 +92,7 @@ sentence and exit code 1, a wrong command line exit code 2, what is not signed a
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newImage(), newVerifyRelease(), newSign(), newVerify(), newProof(), newGenerateKeyPair(), newPublicKey(), newSigner())
+	root.AddCommand(newImage(), newScan(), newVerifyRelease(), newSign(), newVerify(), newProof(), newGenerateKeyPair(), newPublicKey(), newSigner())
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root
 }

@@ -263,6 +263,31 @@ func TestProgram(t *testing.T) {
 	if unscanned.Scan.Scanned || !strings.HasPrefix(unscanned.Scan.Reason, "no vulnerability database could be reached") {
 		t.Errorf("%+v", unscanned.Scan)
 	}
+
+	// What is there is looked up as it would be before, and nothing is attached.
+	look := []string{"scan", ref, "--name", "example.com/app"}
+	for what, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"vulnerable":  {[]string{"--vulnerability-database", database(t), "--fail-on", "high"}, "CVE-2026-0001 (high) in express 4.22.1"},
+		"not scanned": {[]string{"--require-scan"}, "not scanned, and --require-scan wants it: no vulnerability database was given"},
+		"no severity": {[]string{"--fail-on", "bad"}, "it can be negligible, low, medium, high, critical"},
+	} {
+		if _, err := attestRun(t, with(look, c.args...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
+		}
+	}
+	var again scanned
+	if err := json.Unmarshal([]byte(must(t, with(look, "--vulnerability-database", database(t), "--fail-on", "critical", "--require-scan")...)), &again); err != nil {
+		t.Fatal(err)
+	}
+	if again.Image != made.Image || again.Packages != 1 || !again.Scan.Scanned || again.Scan.Found["high"] != 1 {
+		t.Errorf("%+v, %+v", again, again.Scan)
+	}
+	if err := json.Unmarshal([]byte(must(t, look...)), &again); err != nil || again.Scan.Scanned {
+		t.Errorf("%+v, %v", again.Scan, err)
+	}
 	must(t, "public-key", "--out", "again.pub")
 	must(t, "verify-release", ref, "--name", "example.com/app", "--key", "again.pub")
 
@@ -292,7 +317,7 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"none"}, {"image"}, {"image", "a", "b"}, {"image", "a", "--none"}, {"verify-release", "a"}, {"verify-release", "a", "--key", "k", "--identity", "i"}, {"proof", "none"}, {"proof", "verify"},
 		{"image", "a", "--key-service", ""}, {"verify-release", "a", "--key", ""}, {"verify-release", "a", "--key", "k", "--revision", ""}, {"proof", "verify", "f", "--key", "k", "--image", ""},
 		{"proof", "verify", "f", "--key", "k", "--image", "app:1"}, {"proof", "verify", "f", "--key", "k", "--revision", "main"}, {"proof", "verify", "f", "--key", "k", "--trusted-root", "r"},
-		{"signer", "a"}, {"public-key", "a"}, {"generate-key-pair", "a"},
+		{"signer", "a"}, {"scan"}, {"scan", "a", "--vulnerability-database", ""}, {"public-key", "a"}, {"generate-key-pair", "a"},
 	} {
 		_, err := attestRun(t, args...)
 		var usage usageError

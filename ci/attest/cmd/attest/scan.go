@@ -9,8 +9,58 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/sbom"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/scan"
 )
+
+// scanned is the result of attest scan.
+type scanned struct {
+	Image string `json:"image"`
+	// Packages counts what was looked up.
+	Packages int          `json:"packages"`
+	Scan     *scan.Result `json:"scan"`
+}
+
+func newScan() *cobra.Command {
+	var (
+		at   location
+		look scanning
+	)
+	cmd := &cobra.Command{
+		Use:   "scan REF",
+		Short: "Look up what an image is made of in a vulnerability database.",
+		Long: `Look up what an image is made of in a vulnerability database as it is now, as image does before it attaches
+anything. Nothing is attached. Where there is no database, or it cannot be reached, the result says that nothing was scanned,
+or with --require-scan it is an error; one that is broken is an error.
+
+With --username the registry's password is read from ` + passwordVariable + `; otherwise the docker CLI's own
+sign-in is used.`,
+		Example: `  attest scan docker.io/user/backstage-gitops@sha256:… --vulnerability-database https://grype.anchore.io/databases --fail-on high`,
+		Args:    oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ignore, err := look.ignores()
+			if err != nil {
+				return err
+			}
+			i, err := at.open(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			documents, err := sbom.Make(cmd.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+			if err != nil {
+				return err
+			}
+			result := scanned{Image: i.Ref(), Packages: documents.Total()}
+			if result.Scan, err = look.scan(cmd.Context(), documents.SPDX, ignore); err != nil {
+				return fmt.Errorf("%s: %w", i.Ref(), err)
+			}
+			return printJSON(cmd.OutOrStdout(), result)
+		},
+	}
+	at.flags(cmd)
+	look.flags(cmd)
+	return cmd
+}
 
 // scanning is how vulnerabilities are looked up.
 type scanning struct {

@@ -41,6 +41,13 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	// +optional
 	identity string,
 
+	// Trusted root of the Sigstore that certified the workflow, as `cosign
+	// trusted-root create` writes it: for a private one, and to verify without asking the
+	// public one for its own.
+	//
+	// +optional
+	trustedRoot *dagger.File,
+
 	// Commit that it has to be built from; default: the one that its own label names.
 	//
 	// +optional
@@ -105,6 +112,9 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	}
 	if m.TransparencyLog {
 		args = append(args, logFlag)
+	}
+	if trustedRoot != nil {
+		a.box, args = a.box.WithMountedFile("/trusted-root.json", trustedRoot), append(args, "--trusted-root", "/trusted-root.json")
 	}
 	said, err := a.look(ctx, revision, args...)
 	if err != nil {

@@ -64,6 +64,11 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	identity string,
 
+	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	//
+	// +optional
+	trustedRoot *dagger.File,
+
 	// Take an image whose signature is not verified.
 	//
 	// +optional
@@ -80,7 +85,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	password *dagger.Secret,
 ) (*dagger.Changeset, error) {
 	box, _, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
-		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified})
+		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified})
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +188,11 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +optional
 	identity string,
 
+	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	//
+	// +optional
+	trustedRoot *dagger.File,
+
 	// Take an image whose signature is not verified.
 	//
 	// +optional
@@ -208,7 +218,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 		return "", fmt.Errorf("--commit-by is %q: it can be github or pull-request", commitBy)
 	}
 	box, promoted, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
-		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified})
+		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified})
 	if err != nil {
 		return "", err
 	}

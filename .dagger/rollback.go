@@ -54,6 +54,11 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +optional
 	identity string,
 
+	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	//
+	// +optional
+	trustedRoot *dagger.File,
+
 	// Go back to an image whose signature is not verified.
 	//
 	// +optional
@@ -78,7 +83,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
 	b.off = !verify
-	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, unverified: allowUnverified}
+	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
 	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},

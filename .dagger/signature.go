@@ -15,6 +15,7 @@ type signature struct {
 	image, branch, username string
 	key                     *dagger.File
 	identity                string
+	trustedRoot             *dagger.File
 	password                *dagger.Secret
 	// unverified takes an image that nobody verified.
 	unverified bool
@@ -35,7 +36,7 @@ func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest s
 	}
 	var refused []string
 	for _, identity := range identities {
-		said, err := m.VerifyRelease(ctx, cmp.Or(s.image, embeddedImage)+"@"+digest, s.key, identity, "", s.branch, s.username, s.password)
+		said, err := m.VerifyRelease(ctx, cmp.Or(s.image, embeddedImage)+"@"+digest, s.key, identity, s.trustedRoot, "", s.branch, s.username, s.password)
 		if err == nil {
 			return "#" + said, nil
 		}

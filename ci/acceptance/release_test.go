@@ -110,6 +110,10 @@ func TestRelease(t *testing.T) {
 		refused(t, err, "its provenance is refused: a provenance for another commit")
 		_, err = verify(t, m, fmt.Sprintf("(image: %q, key: $key)", first.Image), variable{"key", "ID!", publicKey(t)})
 		refused(t, err, "its signature is refused: signed by another key")
+		_, err = verify(t, m, "(trustedRoot: $root)", variable{"root", "ID!", publicKey(t)})
+		refused(t, err, "--trusted-root is for --identity, and for --transparency-log: a key needs none")
+		_, err = verify(t, m, fmt.Sprintf("(image: %q, identity: %q, trustedRoot: $root)", first.Image, "https://github.com/acme/portal/.github/workflows/release.yml@refs/heads/main"), variable{"root", "ID!", publicKey(t)})
+		refused(t, err, "/trusted-root.json: no trusted root of Sigstore")
 		tampered, err := client.Container().
 			From(first.Image, dagger.ContainerFromOpts{RegistryService: embedded(t, m, "registry")}).
 			WithNewFile("/app/more.js", "1").

@@ -24,7 +24,12 @@ import (
 	ct "github.com/google/certificate-transparency-go"
 	cttls "github.com/google/certificate-transparency-go/tls"
 	"github.com/google/certificate-transparency-go/x509util"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	cosignbundle "github.com/sigstore/cosign/v3/pkg/cosign/bundle"
+	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
@@ -117,6 +122,17 @@ func (s *Sigstore) Sign(t *testing.T, identity, issuer string, statement []byte)
 	var same bytes.Buffer
 	must(t, json.Compact(&same, text))
 	return same.Bytes()
+}
+
+// Attach signs a statement as Sign does, and attaches the bundle to an image, named by its digest.
+func (s *Sigstore) Attach(t *testing.T, ref, identity, issuer, predicateType string, statement []byte) {
+	t.Helper()
+	image, err := name.NewDigest(ref)
+	must(t, err)
+	layer := static.NewLayer(s.Sign(t, identity, issuer, statement), cosignbundle.BundleV03MediaType)
+	must(t, ociremote.WriteReferrer(image, cosignbundle.BundleV03MediaType, []v1.Layer{layer}, map[string]string{
+		"dev.sigstore.bundle.content": "dsse-envelope", ociremote.BundlePredicateType: predicateType,
+	}))
 }
 
 // log enters a signature into the transparency log.

@@ -14,6 +14,12 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/attest"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/provenance"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/sbom"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/sigstoretest"
+	"github.com/backstage-gitops/backstage-gitops/ci/image"
 )
 
 // asProgram has this test's binary be the program.
@@ -82,6 +88,57 @@ func TestVerifyRelease(t *testing.T) {
 	_, manifest, _ := strings.Cut(ref, "@")
 	broken.Store(manifest)
 	refused("a tampered manifest", "the image was tampered with: its content does not match its digest", verify...)
+}
+
+// TestVerifyReleaseOffline: what a workflow has signed without a key is verified by the trusted root of its Sigstore, a
+// private one, with nobody to ask.
+func TestVerifyReleaseOffline(t *testing.T) {
+	keyPair(t)
+	t.Setenv("TUF_MIRROR", "http://127.0.0.1:1")
+	t.Setenv("TUF_ROOT", t.TempDir())
+	here := sigstoretest.New(t)
+	ref, _ := publish(t, registryHost(t, nil))
+	i, err := attest.Open(t.Context(), ref, "example.com/app", image.Options{PlainHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := sbom.Make(t.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := provenance.Facts{Repository: "https://github.com/acme/portal", Revision: revision, Builder: "https://github.com/acme/portal/builder"}.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, predicate := range map[string][]byte{attest.SPDX: documents.SPDX, attest.CycloneDX: documents.CycloneDX, attest.Provenance: made, attest.Signature: []byte("{}")} {
+		text, err := i.Statement(kind, predicate).JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		here.Attach(t, ref, workflow, attest.GitHubIssuer, kind, text)
+	}
+	trusted := func(s *sigstoretest.Sigstore) string {
+		return writeAs(t, "trusted-root.json", string(s.TrustedRoot(t)))
+	}
+
+	verify := with([]string{"verify-release", ref, "--name", "example.com/app"}, origin...)
+	if out := must(t, with(verify, "--identity", workflow, "--trusted-root", trusted(here))...); !strings.Contains(out, workflow) {
+		t.Errorf("it does not say by whom: %s", out)
+	}
+	for what, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"another workflow": {[]string{"--identity", workflow + "-2", "--trusted-root", trusted(here)}, "its signature is refused: signed by another key"},
+		"another Sigstore": {[]string{"--identity", workflow, "--trusted-root", trusted(sigstoretest.New(t))}, "its signature is refused: signed by another key"},
+		"no trusted root":  {[]string{"--identity", workflow, "--trusted-root", "cosign.pub"}, "cosign.pub: no trusted root of Sigstore"},
+		"nobody to ask":    {[]string{"--identity", workflow}, "without a network give it as a file"},
+		"for a key":        {[]string{"--key", "cosign.pub", "--trusted-root", trusted(here)}, "--trusted-root is for --identity, and for --transparency-log: a key needs none"},
+	} {
+		if out, err := attestRun(t, with(verify, c.args...)...); err == nil || out != "" || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %s, %v; want %q", what, out, err, c.want)
+		}
+	}
 }
 
 // TestSecretsStay: key and password are in no argument, in nothing that the program prints, and in no file that it writes,

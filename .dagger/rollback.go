@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"dagger/backstage-gitops/internal/dagger"
@@ -15,7 +16,8 @@ import (
 // Commits that came after the release stay, and the chart's version goes on.
 // Twice is one release further back. The image that it goes back to has to be signed,
 // as `verify-release` wants it; where nothing says by whom, the report says that it
-// was not verified.
+// was not verified. In the registry it gets the tags back that move, such as latest
+// and main. Where that was interrupted, the next call does it and nothing else.
 //
 // +cache="never"
 func (m *BackstageGitops) Rollback(ctx context.Context,
@@ -40,6 +42,12 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	//
 	// +default=true
 	verify bool,
+
+	// Give the image the tags of the registry back that move, where they are those of
+	// what is taken back. Any other tag stays.
+	//
+	// +default=true
+	moveTags bool,
 
 	// Public key of whoever has to have signed the image; default: the embedded key's
 	// for the embedded registry, or that of --signing-key.
@@ -82,21 +90,31 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 ) (string, error) {
 	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
-	b.off = !verify
+	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
 	defer b.end(ctx)
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
+		step{"Check the registry", b.writable},
+		step{"Finish the last rollback", b.finish},
+	); err != nil {
+		return "", err
+	}
+	if b.finished {
+		return b.summary(ctx)
+	}
+	if err := r.steps(ctx,
 		step{"Find the release", b.find},
 		step{"Start the cluster", b.start},
 		step{"Verify the image", b.trust},
 		step{"Prove the commit", b.verify},
 		step{"Commit and push", b.push},
+		step{"Tag the image", b.tag},
 	); err != nil {
 		return "", b.withEvidence(ctx, err)
 	}
-	return b.summary(), nil
+	return b.summary(ctx)
 }
 
 // withEvidence adds to why a rollback ended early what was shown until then.
@@ -118,19 +136,91 @@ type rollback struct {
 	signature signature
 	// verified is what the report says of the image's signature.
 	verified string
+	// moveTags has the registry's tags go back too; retagged is what became of them.
+	moveTags bool
+	retagged *retagged
+	// finished says that the commit is that of an earlier rollback, which ended before
+	// its tags were given back.
+	finished bool
 }
 
 // revert is what `gitops revert` says.
 type revert struct {
 	Commit   string
 	Reverted struct{ Commit, Tag, Digest string }
-	Restored struct{ Tag, Digest string }
+	Restored struct{ Tag, Digest, ChartVersion string }
+	Remote   string
+	Branch   string
+}
+
+// retagged is what `gitops image retag` says.
+type retagged struct {
+	Tags []struct{ Tag string }
+	Left []string
+}
+
+// writable finds out whether the registry would take tags, before anything is pushed.
+func (b *rollback) writable(ctx context.Context) error {
+	if !b.moveTags {
+		return nil
+	}
+	var said json.RawMessage
+	if err := run(ctx, b.box, &said, append([]string{"image", "preflight", b.reachable(b.name())}, b.access()...)...); err != nil {
+		return fmt.Errorf("%w: nothing was committed; --move-tags=false leaves the registry's tags as they are", err)
+	}
+	return nil
+}
+
+// finish gives the tags back that an earlier rollback has left. What it took back is
+// not taken back further then.
+func (b *rollback) finish(ctx context.Context) error {
+	if !b.moveTags {
+		return nil
+	}
+	if err := b.remote(ctx, b.box, "reverted"); err != nil || b.made.Commit == "" {
+		return err
+	}
+	if err := b.retag(ctx); err != nil {
+		return fmt.Errorf("%w: the last rollback has left the registry's tags, and nothing else was taken back; --move-tags=false goes on without them", err)
+	}
+	b.finished = len(b.retagged.Tags) > 0
+	return nil
+}
+
+// retag gives the image that serves now the tags that move and are still those of what
+// was taken back.
+func (b *rollback) retag(ctx context.Context) error {
+	former := b.made.Restored
+	b.retagged = &retagged{}
+	return run(ctx, anew(b.box), b.retagged, append([]string{"image", "retag", b.reachable(b.name() + "@" + former.Digest),
+		"--from", b.made.Reverted.Digest, "--tag", former.Tag}, b.access()...)...)
+}
+
+// tag gives the tags back once the commit is there.
+func (b *rollback) tag(ctx context.Context) error {
+	if !b.moveTags {
+		return nil
+	}
+	if err := b.retag(ctx); err != nil {
+		return fmt.Errorf("%w: the commit %s is pushed; the same command gives the tags back, and takes nothing else back", err, b.made.Commit)
+	}
+	return nil
 }
 
 // revert runs `gitops revert` on the remote's branch.
 func (b *rollback) revert(ctx context.Context, box *dagger.Container, args ...string) error {
-	return run(ctx, box, &b.made, append(append([]string{"revert", "--remote", b.target.remote, "--branch", b.target.branch,
+	return b.remote(ctx, box, "revert", args...)
+}
+
+// remote runs a command of gitops on the remote's branch that tells of a revert.
+func (b *rollback) remote(ctx context.Context, box *dagger.Container, command string, args ...string) error {
+	var said revert
+	err := run(ctx, box, &said, append(append([]string{command, "--remote", b.target.remote, "--branch", b.target.branch,
 		"--chart", chartPath, "--image", b.name()}, b.signIn...), args...)...)
+	if err == nil {
+		b.made = said
+	}
+	return err
 }
 
 // find finds out what would be taken back, and refuses what cannot be, before
@@ -195,18 +285,16 @@ func (b *rollback) push(ctx context.Context) error {
 	})
 }
 
-func (b *rollback) summary() string {
-	return fmt.Sprintf(`## Rolled back to %[1]s
-
-|  |  |
-| --- | --- |
-| Image | %[2]s@%[3]s |
-| Taken back | %[4]s, commit %[5]s |
-| Commit | %[6]s |
-| Remote | %[7]s of %[8]s |
-
-In the registry, tags that move, such as `+"`latest`"+`, and the newest version of the chart are still those of what was taken
-back, until the next release.
-
-%[9]s`, "`"+b.made.Restored.Tag+"`", b.name(), b.made.Restored.Digest, "`"+b.made.Reverted.Tag+"`", b.made.Reverted.Commit, b.made.Commit, "`"+b.target.branch+"`", b.target.remote, b.verified)
+// summary is the report, Markdown.
+func (b *rollback) summary(ctx context.Context) (string, error) {
+	facts, err := json.Marshal(map[string]any{
+		"image": b.name(), "revert": b.made, "tags": b.retagged, "finished": b.finished, "verified": b.verified,
+	})
+	if err != nil {
+		return "", err
+	}
+	return b.box.
+		WithNewFile("/facts.json", string(facts)).
+		WithExec([]string{"gitops", "report", "rollback", "--facts", "/facts.json"}).
+		Stdout(ctx)
 }

@@ -161,7 +161,7 @@ func TestOwnTargets(t *testing.T) {
 		t.Errorf("of another builder it says %s, %v", out, err)
 	}
 
-	said = append(said, signed{done, registry, remote, password, token, private, keyPassword}.verifiedFirst(t)...)
+	said = append(said, signed{done, registry, remote, password, token, private, keyPassword, chart.Version}.verifiedFirst(t)...)
 
 	// No secret in what was said, pushed or published.
 	said = append(said, registry.log.String(), remote.log.String(), git(t, remote.repository, "log", "-1", "-p", "main"))

@@ -66,6 +66,8 @@ type Restored struct {
 	bump.Pin
 	// Image is its name without tag and digest.
 	Image string `json:"image"`
+	// Version is that of the chart which was released with it, empty where the history has no release of it.
+	Version string `json:"chartVersion,omitempty"`
 }
 
 // Revert takes the last release of a chart back: on top of the target's tip, a commit that has the chart name the
@@ -106,13 +108,37 @@ func ProposeRevert(ctx context.Context, dir string, rb Rollback, t Target, to st
 	})
 }
 
-func revert(ctx context.Context, dir string, rb Rollback, t Target, bring func(*pusher, context.Context) (Pushed, error)) (result Reverted, err error) {
+// LastRevert finds the commit of a Revert that is the last word on what a branch's chart names: nothing was released
+// since, and nobody edited it. It is nil where there is none. The repository of dir is only read.
+func LastRevert(ctx context.Context, dir string, rb Rollback, t Target) (result *Reverted, err error) {
+	if rb, err = rb.checked(); err != nil {
+		return nil, err
+	}
+	here, done, err := scratch(ctx, git.Open(dir), t.Remote, t.Branch, t.Credential)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	tip, err := here.Fetch(ctx, t.Remote, t.Branch)
+	if err != nil {
+		return nil, err
+	}
+	return (&reverter{Repo: here, Rollback: rb, target: t}).taken(ctx, tip)
+}
+
+// checked refuses what names no image, or no chart of a repository.
+func (rb Rollback) checked() (_ Rollback, err error) {
 	if rb.Image != "" {
 		if _, err := imageref.ParseName(rb.Image); err != nil {
-			return Reverted{}, err
+			return Rollback{}, err
 		}
 	}
-	if rb.Chart, err = inside(rb.Chart); err != nil {
+	rb.Chart, err = inside(rb.Chart)
+	return rb, err
+}
+
+func revert(ctx context.Context, dir string, rb Rollback, t Target, bring func(*pusher, context.Context) (Pushed, error)) (result Reverted, err error) {
+	if rb, err = rb.checked(); err != nil {
 		return Reverted{}, err
 	}
 	here, done, err := scratch(ctx, git.Open(dir), t.Remote, t.Branch, t.Credential)
@@ -174,6 +200,9 @@ func (r *reverter) on(ctx context.Context, tip string) (Commit, error) {
 		}
 	}
 	r.Release, r.reverted, r.restored = last.SHA, last, Restored{Pin: before, Image: r.Image}
+	if r.restored.Version, err = r.publishedAs(ctx, parent, before); err != nil {
+		return Commit{}, err
+	}
 
 	values.Text, chart.Text = after.Values, after.Chart
 	sha, tree, err := write(ctx, r.Repo, tip, tip, r.message(), values, chart)
@@ -189,50 +218,152 @@ func (r *reverter) message() string {
 // reverts are git's words in the message of a commit that takes another back.
 var reverts = regexp.MustCompile(`(?m)^This reverts commit ([0-9a-f]{40,64})\b`)
 
-// last finds the newest release behind a tip that no later commit reverts, and that commit's parent, empty where the
-// history ends.
-func (r *reverter) last(ctx context.Context, tip string) (last Former, parent string, err error) {
+// change is a commit that changed the values of a chart.
+type change struct {
+	sha, parent string
+	// reverts are the commits that it takes back.
+	reverts []string
+	// trailers are the digest that it says the chart names, and of a release also the source.
+	trailers []string
+}
+
+// changes are those behind a commit, the newest first.
+func (r *reverter) changes(ctx context.Context, from string) ([]change, error) {
 	// Release commits are dated back, so their order is that of the history. Git leaves out what had no effect on the
 	// file: the other side of a merge.
 	const fields = 4
 	out, err := r.Run(ctx, "--literal-pathspecs", "log", "-z", "--topo-order",
-		"--format=%H%x00%P%x00%(trailers:key="+digestTrailer+",key="+SourceTrailer+",valueonly,separator=%x20)%x00%B", tip, "--", path.Join(r.Chart, bump.ValuesFile))
+		"--format=%H%x00%P%x00%(trailers:key="+digestTrailer+",key="+SourceTrailer+",valueonly,separator=%x20)%x00%B", from, "--", path.Join(r.Chart, bump.ValuesFile))
+	if err != nil {
+		return nil, err
+	}
+	var all []change
+	for c := range slices.Chunk(strings.Split(out, "\x00"), fields) {
+		if len(c) < fields {
+			continue
+		}
+		made := change{sha: c[0], trailers: strings.Fields(c[2])}
+		made.parent, _, _ = strings.Cut(c[1], " ")
+		for _, sha := range reverts.FindAllStringSubmatch(c[3], -1) {
+			made.reverts = append(made.reverts, sha[1])
+		}
+		all = append(all, made)
+	}
+	return all, nil
+}
+
+// pin is what the chart names at a commit.
+func (r *reverter) pin(ctx context.Context, sha string) (bump.Pin, error) {
+	values, err := readEntry(ctx, r.Repo, sha, path.Join(r.Chart, bump.ValuesFile))
+	if err != nil {
+		return bump.Pin{}, err
+	}
+	pin, err := bump.Read(values.Text)
+	if err != nil {
+		return bump.Pin{}, atCommit(r.Chart, sha, err)
+	}
+	return pin, nil
+}
+
+// released is what a change released, and whether it is a release at all: one that was squashed or picked has the words
+// of a release, and not what the release did.
+func (r *reverter) released(ctx context.Context, c change) (bump.Pin, bool, error) {
+	if len(c.reverts) > 0 || len(c.trailers) != 2 {
+		return bump.Pin{}, false, nil
+	}
+	pin, err := r.pin(ctx, c.sha)
+	return pin, err == nil && pin.Digest == c.trailers[0], err
+}
+
+// last finds the newest release behind a tip that no later commit reverts, and that commit's parent, empty where the
+// history ends.
+func (r *reverter) last(ctx context.Context, tip string) (last Former, parent string, err error) {
+	changes, err := r.changes(ctx, tip)
 	if err != nil {
 		return Former{}, "", err
 	}
 	undone := map[string]bool{}
-	for c := range slices.Chunk(strings.Split(out, "\x00"), fields) {
-		if len(c) < fields || undone[c[0]] {
+	for _, c := range changes {
+		if undone[c.sha] {
 			continue
 		}
-		if taken := reverts.FindAllStringSubmatch(c[3], -1); taken != nil {
-			for _, sha := range taken {
-				undone[sha[1]] = true
-			}
-			continue
+		for _, sha := range c.reverts {
+			undone[sha] = true
 		}
-		trailers := strings.Fields(c[2])
-		if len(trailers) != 2 {
-			continue
-		}
-		values, err := readEntry(ctx, r.Repo, c[0], path.Join(r.Chart, bump.ValuesFile))
+		pin, is, err := r.released(ctx, c)
 		if err != nil {
 			return Former{}, "", err
 		}
-		pin, err := bump.Read(values.Text)
-		if err != nil {
-			return Former{}, "", atCommit(r.Chart, c[0], err)
+		if is {
+			return Former{SHA: c.sha, Pin: pin}, c.parent, nil
 		}
-		if pin.Digest != trailers[0] {
-			continue // squashed or picked: it has the words of a release, and not what the release did
-		}
-		parent, _, _ := strings.Cut(c[1], " ")
-		return Former{SHA: c[0], Pin: pin}, parent, nil
 	}
 	if err := r.whole(ctx); err != nil {
 		return Former{}, "", err
 	}
 	return Former{}, "", fmt.Errorf("%w: the history of %s of %s has no release of %s that still stands", ErrNoRelease, r.target.Branch, r.target.Remote, r.Chart)
+}
+
+// taken is the revert that a tip's chart still names the image of, nil where another commit changed that since.
+func (r *reverter) taken(ctx context.Context, tip string) (*Reverted, error) {
+	changes, err := r.changes(ctx, tip)
+	if err != nil {
+		return nil, err
+	}
+	now, err := r.pin(ctx, tip)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range changes {
+		_, is, err := r.released(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if !is && len(c.reverts) == 0 {
+			continue // it edits something else
+		}
+		// Of git revert's own the message has no trailer.
+		if is || len(c.reverts) != 1 || len(c.trailers) != 1 || c.trailers[0] != now.Digest {
+			return nil, nil
+		}
+		before, err := r.pin(ctx, c.reverts[0])
+		if err != nil {
+			return nil, err
+		}
+		found := &Reverted{
+			SHA: c.sha, Parent: c.parent, Reverted: Former{SHA: c.reverts[0], Pin: before}, Restored: Restored{Pin: now, Image: r.Image},
+			Remote: r.target.Remote, Branch: r.target.Branch,
+		}
+		found.Restored.Version, err = r.publishedAs(ctx, c.parent, now)
+		return found, err
+	}
+	return nil, nil
+}
+
+// publishedAs is the version of the chart that was released with an image, behind a commit; empty where no release is
+// found.
+func (r *reverter) publishedAs(ctx context.Context, from string, pin bump.Pin) (string, error) {
+	changes, err := r.changes(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range changes {
+		if !slices.Contains(c.trailers, pin.Digest) {
+			continue
+		}
+		released, is, err := r.released(ctx, c)
+		if err != nil {
+			return "", err
+		}
+		if is && released == pin {
+			chart, err := readEntry(ctx, r.Repo, c.sha, path.Join(r.Chart, bump.ChartFile))
+			if err != nil {
+				return "", err
+			}
+			return bump.Version(chart.Text)
+		}
+	}
+	return "", nil
 }
 
 // before is what the chart named before a release.
@@ -241,13 +372,9 @@ func (r *reverter) before(ctx context.Context, last Former, parent string) (bump
 	if parent == "" {
 		return bump.Pin{}, cmp.Or(r.whole(ctx), first)
 	}
-	values, err := readEntry(ctx, r.Repo, parent, path.Join(r.Chart, bump.ValuesFile))
+	pin, err := r.pin(ctx, parent)
 	if err != nil {
 		return bump.Pin{}, err
-	}
-	pin, err := bump.Read(values.Text)
-	if err != nil {
-		return bump.Pin{}, atCommit(r.Chart, parent, err)
 	}
 	if pin.Check() != nil || pin == last.Pin {
 		return bump.Pin{}, first

@@ -65,7 +65,7 @@ func TestRevert(t *testing.T) {
 	last := push(t, r, target, 2)
 
 	got := undo(t, r, target)
-	if got.Parent != last || got.Reverted != (commit.Former{SHA: last, Pin: release(2).Pin}) || got.Restored != (commit.Restored{Pin: release(1).Pin, Image: rollback.Image}) ||
+	if got.Parent != last || got.Reverted != (commit.Former{SHA: last, Pin: release(2).Pin}) || got.Restored != (commit.Restored{Pin: release(1).Pin, Image: rollback.Image, Version: "0.1.1"}) ||
 		got.Version != "0.1.3" || len(got.Edits) != 4 || got.Remote != target.Remote || got.Branch != "main" || got.Attempts != 1 {
 		t.Errorf("%+v", got)
 	}
@@ -319,6 +319,86 @@ func TestRevertRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastRevert: the revert that a chart still names the image of, whatever else is in the history.
+func TestLastRevert(t *testing.T) {
+	t.Parallel()
+	type history struct {
+		*testing.T
+		r      *git.Repo
+		target commit.Target
+		bare   *git.Repo
+	}
+	for name, c := range map[string]struct {
+		prepare          func(h history)
+		reverted, former int
+		version          string
+	}{
+		"nothing taken back": {prepare: func(history) {}},
+		"one": {
+			prepare:  func(h history) { undo(h.T, h.r, h.target) },
+			reverted: 3, former: 2, version: "0.1.2",
+		},
+		"two, one after the other": {
+			prepare:  func(h history) { undo(h.T, h.r, h.target); undo(h.T, h.r, h.target) },
+			reverted: 2, former: 1, version: "0.1.1",
+		},
+		"below other commits": {
+			prepare: func(h history) {
+				undo(h.T, h.r, h.target)
+				onTop(h.T, h.r, h.bare, "feat: more", map[string]string{"file": "2", "charts/backstage/values.yaml": show(h.T, h.bare, "values.yaml") + "extra: 1\n"})
+			},
+			reverted: 3, former: 2, version: "0.1.2",
+		},
+		"and released since": {
+			prepare: func(h history) { undo(h.T, h.r, h.target); push(h.T, h.r, h.target, 4) },
+		},
+		"and edited since": {
+			prepare: func(h history) {
+				undo(h.T, h.r, h.target)
+				onTop(h.T, h.r, h.bare, "fix: by hand", map[string]string{"charts/backstage/values.yaml": strings.Replace(show(h.T, h.bare, "values.yaml"), digest(2), digest(9), 1)})
+			},
+		},
+		"and taken back itself": {
+			prepare: func(h history) { undo(h.T, h.r, h.target); revertByHand(h.T, h.r, h.bare, "main") },
+		},
+		"by hand": {
+			prepare: func(h history) { revertByHand(h.T, h.r, h.bare, "main") },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, target, bare := released(t, 1, 2, 3)
+			c.prepare(history{t, r, target, bare})
+			before := run(t, bare, "for-each-ref")
+			got, err := commit.LastRevert(t.Context(), r.Dir(), rollback, target)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case c.reverted == 0 && got != nil:
+				t.Errorf("it finds %+v", got)
+			case c.reverted != 0 && (got == nil || got.Reverted.Pin != release(c.reverted).Pin || got.Restored.Pin != release(c.former).Pin || got.Restored.Version != c.version || !strings.HasPrefix(run(t, bare, "show", "-s", "--format=%s", got.SHA), "revert: release")):
+				t.Errorf("it finds %+v", got)
+			}
+			if after := run(t, bare, "for-each-ref"); after != before {
+				t.Errorf("the remote changed:\n%s\n%s", before, after)
+			}
+		})
+	}
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		r, target, _ := released(t, 1)
+		for _, rb := range []commit.Rollback{{Chart: "../charts"}, {Chart: rollback.Chart, Image: "a:1"}} {
+			if got, err := commit.LastRevert(t.Context(), r.Dir(), rb, target); err == nil {
+				t.Errorf("%+v finds %+v", rb, got)
+			}
+		}
+		target.Branch = "none"
+		if _, err := commit.LastRevert(t.Context(), r.Dir(), rollback, target); !errors.Is(err, git.ErrNoBranch) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // TestProposeRevert: what is verified elsewhere is what is pushed.

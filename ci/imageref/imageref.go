@@ -91,6 +91,20 @@ var moving = regexp.MustCompile(`\A(latest|main|[0-9]+(\.[0-9]+)?|pr-[0-9]+)\z`)
 // image, while any other tag, 1.2.3 or sha-0123456789ab, is that of one image for good.
 func Moves(tag string) bool { return moving.MatchString(tag) }
 
+var version = regexp.MustCompile(`\A[0-9]+\.[0-9]+\.[0-9]+\z`)
+
+// Suits says whether a tag that moves may go to the image whose own tag is given: 1 and 1.2 to a version of that line and
+// no pre-release, latest and main to any, pr-7 to none.
+func Suits(moving, own string) bool {
+	switch {
+	case moving == "latest", moving == "main":
+		return true
+	case !Moves(moving):
+		return false
+	}
+	return version.MatchString(own) && strings.HasPrefix(own, moving+".")
+}
+
 // CheckDigest refuses what is not a sha256 digest.
 func CheckDigest(s string) error {
 	d, err := digest.Parse(s)

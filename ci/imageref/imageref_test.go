@@ -2,6 +2,7 @@ package imageref_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,23 @@ func TestCheck(t *testing.T) {
 		}
 		if err := imageref.CheckDigest(c.in); (err == nil) != c.digest || (err != nil && !errors.Is(err, imageref.ErrDigest)) {
 			t.Errorf("CheckDigest(%q) = %v; want valid %t", c.in, err, c.digest)
+		}
+	}
+}
+
+func TestSuits(t *testing.T) {
+	t.Parallel()
+	for own, want := range map[string][]string{
+		"1.2.3":             {"latest", "main", "1", "1.2"},
+		"10.20.30":          {"latest", "main", "10", "10.20"},
+		"1.2.3-rc.1":        {"latest", "main"},
+		"main-0123456789ab": {"latest", "main"},
+		"":                  {"latest", "main"},
+	} {
+		for _, moving := range []string{"latest", "main", "1", "1.2", "1.3", "10", "10.20", "pr-7", "1.2.3", "sha-0123456789ab", "1.2."} {
+			if got := imageref.Suits(moving, own); got != slices.Contains(want, moving) {
+				t.Errorf("Suits(%q, %q) = %t", moving, own, got)
+			}
 		}
 	}
 }

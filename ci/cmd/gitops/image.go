@@ -23,7 +23,7 @@ type checked struct {
 }
 
 func newImage() *cobra.Command {
-	return group("image", "Publish images, copy them, and look at published ones.", newImagePlatforms(), newImagePreflight(), newImagePublish(), newImageTag(), newImageCopy(), newImageInspect(), newImageCheck())
+	return group("image", "Publish images, copy them, and look at published ones.", newImagePlatforms(), newImagePreflight(), newImagePublish(), newImageTag(), newImageRetag(), newImageCopy(), newImageInspect(), newImageCheck())
 }
 
 func newImagePlatforms() *cobra.Command {
@@ -184,6 +184,40 @@ from another image is as with publish. A tag that it has stays, so a second run 
 	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
+	return cmd
+}
+
+func newImageRetag() *cobra.Command {
+	var (
+		o         image.Options
+		from, own string
+	)
+	cmd := &cobra.Command{
+		Use:   "retag REF --from DIGEST --tag TAG",
+		Short: "Give an image the tags that move and are those of another one, as a rollback does.",
+		Long: `Give an image in its registry, named by its digest, the tags that move and are those of --from now, and print
+them. Those of a line of versions, 1 and 1.2, go to a version of that line only; what its own tag --tag does not suit
+is left where it is, and printed too. No other tag is touched. A second run finds nothing to do, and an interrupted one goes
+on.
+
+With --username the password is read from ` + passwordVariable + `; otherwise the docker CLI's own
+sign-in is used.`,
+		Example: `  gitops image retag docker.io/user/backstage-gitops@sha256:… --tag 1.4.0 --from sha256:…`,
+		Args:    oneArg("image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Password = os.Getenv(passwordVariable)
+			retagged, err := image.Retag(cmd.Context(), args[0], from, own, o)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), retagged)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the digest of the image whose tags it is given")
+	cmd.Flags().StringVar(&own, "tag", "", "the image's own tag, by which it is known whose line it is of")
+	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
+	required(cmd, "from", "tag")
 	return cmd
 }
 

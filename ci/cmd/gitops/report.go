@@ -55,9 +55,43 @@ The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariabl
 			return err
 		},
 	}
+	cmd.AddCommand(newReportRollback())
 	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
 	cmd.Flags().StringVar(&jsonFile, "json", "", "write the report here as JSON as well")
 	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the report here as Markdown")
+	return cmd
+}
+
+func newReportRollback() *cobra.Command {
+	var facts string
+	cmd := &cobra.Command{
+		Use:   "rollback",
+		Short: "Write a rollback's report from what its steps printed.",
+		Long: `Write a rollback's report as Markdown from what its steps printed: an object with "image" (its name), "revert"
+(the output of gitops revert), "tags" (that of gitops image retag, left out where no tag was to be given back),
+"finished" (the revert is that of an earlier rollback) and "verified" (a section on the image's signature).
+
+The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariable + ` are taken out of it.`,
+		Example: `  gitops report rollback --facts facts.json`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := readInput(cmd.InOrStdin(), facts)
+			if err != nil {
+				return fmt.Errorf("read the facts: %w", err)
+			}
+			var f report.Rollback
+			if err := json.Unmarshal(in, &f); err != nil {
+				return fmt.Errorf("%w: %w", report.ErrFacts, err)
+			}
+			text, err := f.Markdown(secrets()...)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
 	return cmd
 }
 

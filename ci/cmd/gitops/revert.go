@@ -68,3 +68,41 @@ the private key of a GitHub App from ` + keyVariable + `. The checkout is only r
 	required(cmd, "remote", "branch")
 	return cmd
 }
+
+func newReverted() *cobra.Command {
+	var (
+		repo string
+		rb   commit.Rollback
+		t    commit.Target
+		with access
+	)
+	cmd := &cobra.Command{
+		Use:   "reverted",
+		Short: "Tell which release was taken back last, where nothing was released since.",
+		Long: `Tell which release revert has taken back last, where the remote's branch still names the image that it went
+back to: nothing was released since, and the chart was not edited. Otherwise the result is null. Nothing is written.
+
+The token of an http remote is read from ` + tokenVariable + `, or, with --app-id and --installation-id,
+the private key of a GitHub App from ` + keyVariable + `.`,
+		Example: `  gitops reverted --repo . --remote https://github.com/owner/repository.git`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel, err := with.reach(cmd, &t)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			found, err := commit.LastRevert(ctx, repo, rb, t)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), found)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
+	cmd.Flags().StringVar(&rb.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&rb.Image, "image", "", "the image's name without tag")
+	targetFlags(cmd, &t, &with)
+	required(cmd, "remote", "branch")
+	return cmd
+}

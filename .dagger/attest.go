@@ -41,8 +41,8 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	// +optional
 	identity string,
 
-	// Trusted root of the Sigstore that certified the workflow, as `cosign
-	// trusted-root create` writes it: for a private one, and to verify without asking the
+	// Trusted root of the Sigstore that certified the workflow, as cosign
+	// trusted-root create writes it: for a private one, and to verify without asking the
 	// public one for its own.
 	//
 	// +optional

@@ -25,7 +25,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// Environment that is to run it, the next one.
 	to string,
 
-	// What `argocd sync` said of the first one.
+	// What argocd sync said of the first one.
 	//
 	// +optional
 	running *dagger.File,
@@ -64,7 +64,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	identity string,
 
-	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	// Trusted root of the Sigstore that certified the workflow, as for verify-release.
 	//
 	// +optional
 	trustedRoot *dagger.File,
@@ -154,7 +154,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +default="pull-request"
 	commitBy string,
 
-	// What `argocd sync` said of the first one.
+	// What argocd sync said of the first one.
 	//
 	// +optional
 	running *dagger.File,
@@ -188,7 +188,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +optional
 	identity string,
 
-	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	// Trusted root of the Sigstore that certified the workflow, as for verify-release.
 	//
 	// +optional
 	trustedRoot *dagger.File,

@@ -103,7 +103,7 @@ func New(
 	// +default="https://github.com/backstage-gitops/backstage-gitops/tree/main/.dagger"
 	builder string,
 
-	// Private key to sign images with, as `cosign generate-key-pair` makes it, such as
+	// Private key to sign images with, as cosign generate-key-pair makes it, such as
 	// env://COSIGN_KEY; default: the embedded key for the embedded registry, none for
 	// another.
 	//

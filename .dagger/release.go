@@ -117,7 +117,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	retag bool,
 
-	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
+	// Prove the commit in an ephemeral cluster before it is pushed, as e2e does.
 	//
 	// +default=true
 	verify bool,
@@ -199,7 +199,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	retag bool,
 
-	// Prove the commit in an ephemeral cluster before it is pushed, as `e2e` does.
+	// Prove the commit in an ephemeral cluster before it is pushed, as e2e does.
 	//
 	// +default=true
 	verify bool,

@@ -62,7 +62,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +optional
 	identity string,
 
-	// Trusted root of the Sigstore that certified the workflow, as for `verify-release`.
+	// Trusted root of the Sigstore that certified the workflow, as for verify-release.
 	//
 	// +optional
 	trustedRoot *dagger.File,

@@ -249,7 +249,7 @@ func (s *Session) retire(ctx context.Context) (string, error) {
 	if err := s.clear(ctx); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("Argo CD forgot %s %.1f s after the commit, and its %d pods run on, the same; then the ApplicationSet and all environments were taken away",
+	return fmt.Sprintf("Argo CD forgot %s %.1f s after the commit, and its pods run on unchanged, %d of them; then the ApplicationSet and all environments were taken away",
 		left.Name, forgotten.Seconds(), len(after)), nil
 }
 

@@ -57,9 +57,9 @@ func postgresValues() map[string]any {
 	}
 }
 
-// provide has what the chart's database wants beforehand: a Secret that is not in Git, and volumes.
-func (s *Session) provide(ctx context.Context, namespace string) error {
-	_, err := s.Client.Core.Secrets(namespace).Create(ctx, &corev1.Secret{
+// provide has what the chart's database wants beforehand in a namespace: a Secret that is not in Git, and volumes.
+func (s *Session) provide(ctx context.Context, in string) error {
+	_, err := s.Client.Core.Secrets(in).Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: databaseSecret},
 		StringData: map[string]string{"username": "backstage", "password": rand.Text()},
 	}, metav1.CreateOptions{FieldManager: manifests.Manager})
@@ -75,17 +75,18 @@ func (s *Session) provide(ctx context.Context, namespace string) error {
 	type volume struct{ Namespace, Claim, Path string }
 	var all []volume
 	for _, claim := range []string{dataClaim, backupClaim} {
-		path := volumes + "/" + namespace + "/" + claim
+		path := volumes + "/" + in + "/" + claim
 		if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "mkdir", "-p", path); err != nil {
 			return err
 		}
-		all = append(all, volume{namespace, claim, path})
+		all = append(all, volume{in, claim, path})
 	}
 	var yaml bytes.Buffer
 	if err := template.Must(template.New("").Parse(volumesTemplate)).Execute(&yaml, map[string]any{"Class": storageClass, "Node": s.platform.node, "Volumes": all}); err != nil {
 		return err
 	}
 	_, err = s.apply(ctx, yaml.Bytes())
+	s.platform.database = s.platform.database || in == namespace
 	return err
 }
 

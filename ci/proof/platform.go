@@ -112,6 +112,8 @@ type platform struct {
 	dump string
 	// node has the volumes.
 	node string
+	// database says that the portal has one of its own, in PostgreSQL.
+	database bool
 	// stages are the environments.
 	stages []stage
 	// web serves a file of entities.
@@ -170,7 +172,7 @@ func (s *Session) shaped(ctx context.Context, subject string, values map[string]
 		return "", err
 	}
 	all := map[string]any{}
-	if s.platform.node != "" {
+	if s.platform.database {
 		// A database that was given stays: pods that drain while it goes would look for it outside.
 		merge(all, postgresValues())
 	}

@@ -217,11 +217,21 @@ func fatal(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, &network)
 }
 
+// referrersLimit bounds how much of what is attached to an image is looked at: anybody who may write to the registry may
+// attach more, and each takes a request. A release attaches four, and two for each commit that names its image.
+const referrersLimit = 256
+
+// ErrTooMany says that more is attached to an image than is looked at.
+var ErrTooMany = fmt.Errorf("more than %d things are attached to it, and none of them is read: have the registry delete those that are not the release's", referrersLimit)
+
 // referrers lists all that is attached to the image.
 func (i *Image) referrers(ctx context.Context) ([]v1.Descriptor, error) {
 	index, err := ociremote.Referrers(i.digest, "", ociremote.WithRemoteOptions(i.options.Remote(ctx)...))
 	if err != nil {
 		return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
+	}
+	if n := len(index.Manifests); n > referrersLimit {
+		return nil, fmt.Errorf("%s: %w (%d)", i.Ref(), ErrTooMany, n)
 	}
 	return index.Manifests, nil
 }

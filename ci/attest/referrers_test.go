@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -221,5 +222,42 @@ func TestAttachUnsigned(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTooManyReferrers: what anybody can attach without end is not read without end, and is no missing signature either.
+func TestTooManyReferrers(t *testing.T) {
+	t.Parallel()
+	var read atomic.Int32
+	i := publish(t, serve(t, true, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+				read.Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}))
+	s := signer(t, keys(t))
+	statement := i.Statement(attest.Signature, []byte("{}"))
+	if _, err := i.Attach(t.Context(), s, statement); err != nil {
+		t.Fatal(err)
+	}
+	const limit = 256
+	for n := range limit - 1 {
+		refer(t, i, types.OCIManifestSchema1, layered("application/vnd.example.report", "sha256:"+strings.Repeat("7", 64), int64(n)))
+	}
+	if found := bundles(t, i); len(found) != 1 {
+		t.Errorf("beside %d others %d bundles are found, want one", limit-1, len(found))
+	}
+	refer(t, i, types.OCIManifestSchema1, layered("application/vnd.example.report", "sha256:"+strings.Repeat("7", 64), limit))
+	read.Store(0)
+	if _, err := i.Bundles(t.Context()); !errors.Is(err, attest.ErrTooMany) || !strings.HasPrefix(err.Error(), i.Ref()) || read.Load() != 0 {
+		t.Errorf("got %v, after %d manifests were read", err, read.Load())
+	}
+	if _, err := i.Attach(t.Context(), s, statement); !errors.Is(err, attest.ErrTooMany) {
+		t.Errorf("attach: got %v", err)
+	}
+	if _, err := i.AttachUnsigned(t.Context(), i.Statement(attest.SPDX, []byte("{}"))); !errors.Is(err, attest.ErrTooMany) {
+		t.Errorf("attach unsigned: got %v", err)
 	}
 }

@@ -73,7 +73,7 @@ const refused = 3
 // has says whether the image is signed, with provenance and SBOMs, by whoever built it.
 func (a *attester) has(ctx context.Context, signature []string) (bool, error) {
 	args := append([]string{"attest", "verify-release"}, a.image()...)
-	args = append(args, "--repository", a.m.URL, "--revision", a.source.InputsRevision)
+	args = append(args, "--layers=false", "--repository", a.m.URL, "--revision", a.source.InputsRevision)
 	looked := anew(a.box).WithExec(append(args, signature...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if code, err := looked.ExitCode(ctx); err != nil || code == refused {
 		return false, err

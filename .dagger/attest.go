@@ -431,7 +431,8 @@ func (a *attester) verify(ctx context.Context) error {
 	if a.m.TransparencyLog && a.made.PublicKey != "" {
 		args = append(args, logFlag)
 	}
-	said, err := a.look(ctx, a.source.InputsRevision, args...)
+	// All layers were read for the SBOMs.
+	said, err := a.look(ctx, a.source.InputsRevision, append(args, "--layers=false")...)
 	if err != nil {
 		return fmt.Errorf("%w: nothing was committed", err)
 	}

@@ -481,7 +481,7 @@ func (r *releaser) released(ctx context.Context, tag, digest string) {
 	if tag != r.source.Tag || digest == "" || r.m.AppRepo != nil {
 		return
 	}
-	image, err := r.pull(ctx, digest)
+	image, err := r.pull(ctx, digest, "--layers=false")
 	if err != nil {
 		return
 	}
@@ -599,9 +599,10 @@ func (r *releaser) inspect(ctx context.Context) error {
 }
 
 // pull is what the registry says of the image with the digest.
-func (r *releaser) pull(ctx context.Context, digest string) (map[string]any, error) {
+func (r *releaser) pull(ctx context.Context, digest string, args ...string) (map[string]any, error) {
 	image := map[string]any{}
-	if err := run(ctx, anew(r.box), &image, append([]string{"image", "inspect", r.reachable(r.name() + "@" + digest)}, r.access()...)...); err != nil {
+	args = append(append([]string{"image", "inspect", r.reachable(r.name() + "@" + digest)}, r.access()...), args...)
+	if err := run(ctx, anew(r.box), &image, args...); err != nil {
 		return nil, err
 	}
 	image["name"], image["tag"] = r.name(), r.source.Tag

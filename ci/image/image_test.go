@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,58 @@ func TestInspect(t *testing.T) {
 		}
 		if i.User != "65532:65532" || i.WorkingDir != "/app" || !slices.Equal(i.Ports, []string{"4001/tcp", "8000/tcp"}) || !i.Created.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
 			t.Errorf("%+v", i)
+		}
+	}
+}
+
+// TestInspectManifestOnly: no layer is read, and one that is not there in full is missed all the same.
+func TestInspectManifestOnly(t *testing.T) {
+	t.Parallel()
+	img := build(t, slim, layer(t, entry{name: "app/a", text: "aaaa"}), layer(t, entry{name: "app/b", text: "bb"}))
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := layers[1].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read atomic.Int32
+	var lost atomic.Value
+	lost.Store(func(http.ResponseWriter) bool { return false })
+	host := serve(t, img, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/blobs/"+last.String()) {
+				if r.Method == http.MethodGet {
+					read.Add(1)
+				}
+				if lost.Load().(func(http.ResponseWriter) bool)(w) {
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	only := image.Options{PlainHTTP: true, ManifestOnly: true}
+	i, files, err := image.Inspect(t.Context(), host+"/app:1", only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 0 || i.DiskBytes != 0 || i.CompressedBytes != transferred(t, img) || len(i.Layers) != 2 || i.Labels["org.opencontainers.image.revision"] != "1" || read.Load() != 0 {
+		t.Errorf("%+v, %d files, %d reads of the last layer", i, len(files), read.Load())
+	}
+	for what, answer := range map[string]func(http.ResponseWriter){
+		"gone":    func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"half":    func(w http.ResponseWriter) { w.Header().Set("Content-Length", "1") },
+		"refused": func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
+	} {
+		lost.Store(func(w http.ResponseWriter) bool { answer(w); return true })
+		want := image.ErrNotFound
+		if what == "refused" {
+			want = image.ErrUnauthorized
+		}
+		if _, _, err := image.Inspect(t.Context(), host+"/app:1", only); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", what, err, want)
 		}
 	}
 }

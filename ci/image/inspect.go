@@ -44,6 +44,8 @@ type Options struct {
 	// Platform chooses from an image of several platforms, linux/arm64; empty means linux/amd64, or where it is not of
 	// that one the first of its list.
 	Platform string
+	// ManifestOnly leaves the content of layers unread; that they are there is looked at.
+	ManifestOnly bool
 }
 
 // Inspection is what a registry says about an image.
@@ -59,7 +61,7 @@ type Inspection struct {
 	Platforms []string `json:"platforms"`
 	// CompressedBytes is what a pull transfers: layers, configuration and manifest.
 	CompressedBytes int64 `json:"compressedBytes"`
-	// DiskBytes is the size of all files once unpacked.
+	// DiskBytes is the size of all files once unpacked; 0 where layers were not read.
 	DiskBytes  int64             `json:"diskBytes"`
 	Created    time.Time         `json:"created"`
 	User       string            `json:"user"`
@@ -71,7 +73,7 @@ type Inspection struct {
 	StopSignal string            `json:"stopSignal,omitempty"`
 	Labels     map[string]string `json:"labels"`
 	Layers     []Layer           `json:"layers"`
-	// Files is the number of files, folders not counted.
+	// Files is the number of files, folders not counted; 0 where layers were not read.
 	Files int `json:"files"`
 }
 
@@ -92,7 +94,7 @@ type File struct {
 	Link string
 }
 
-// Inspect reads an image from its registry, layers included.
+// Inspect reads an image from its registry, layers included unless o says otherwise.
 func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, error) {
 	parsed, err := Parse(ref, o)
 	if err != nil {
@@ -106,7 +108,11 @@ func Inspect(ctx context.Context, ref string, o Options) (Inspection, []File, er
 	if err != nil {
 		return Inspection{}, nil, Explain(ref, err)
 	}
-	i, files, err := inspect(img)
+	read := content(unpack)
+	if o.ManifestOnly {
+		read = present(ctx, parsed.Context(), o)
+	}
+	i, files, err := inspect(img, read)
 	if err != nil {
 		return Inspection{}, nil, Explain(ref, err)
 	}
@@ -174,7 +180,33 @@ func Parse(ref string, o Options) (name.Reference, error) {
 	return parsed, nil
 }
 
-func inspect(img v1.Image) (Inspection, []File, error) {
+// content applies a layer to a tree, and returns the size of its files.
+type content func(layer v1.Layer, tree map[string]File) (size int64, err error)
+
+// present reads nothing of a layer, and refuses one that a registry does not have in full.
+func present(ctx context.Context, in name.Repository, o Options) content {
+	return func(layer v1.Layer, _ map[string]File) (int64, error) {
+		digest, err := layer.Digest()
+		if err != nil {
+			return 0, err
+		}
+		want, err := layer.Size()
+		if err != nil {
+			return 0, err
+		}
+		there, err := remote.Layer(in.Digest(digest.String()), o.Remote(ctx)...)
+		if err != nil {
+			return 0, err
+		}
+		size, err := there.Size()
+		if err == nil && size != want {
+			err = fmt.Errorf("%w: it has %d bytes, not %d", ErrNotFound, size, want)
+		}
+		return 0, err
+	}
+}
+
+func inspect(img v1.Image, read content) (Inspection, []File, error) {
 	manifest, err := img.Manifest()
 	if err != nil {
 		return Inspection{}, nil, err
@@ -212,7 +244,7 @@ func inspect(img v1.Image) (Inspection, []File, error) {
 	tree := map[string]File{}
 	for n, layer := range layers {
 		l := Layer{Digest: manifest.Layers[n].Digest.String(), CompressedBytes: manifest.Layers[n].Size}
-		if l.DiskBytes, err = unpack(layer, tree); err != nil {
+		if l.DiskBytes, err = read(layer, tree); err != nil {
 			return Inspection{}, nil, fmt.Errorf("layer %s: %w", l.Digest, err)
 		}
 		i.CompressedBytes += l.CompressedBytes

@@ -102,7 +102,7 @@ type Image struct {
 	// Platforms are all that the image is of, and Platform the one that the sizes are of.
 	Platforms []string `json:"platforms,omitempty"`
 	Platform  string   `json:"platform,omitempty"`
-	// CompressedBytes is what a pull transfers, DiskBytes what the unpacked files take.
+	// CompressedBytes is what a pull transfers, DiskBytes what the unpacked files take; 0 where nobody has unpacked them.
 	CompressedBytes int64 `json:"compressedBytes"`
 	DiskBytes       int64 `json:"diskBytes"`
 }
@@ -375,7 +375,11 @@ func (d Document) facts() *table {
 			of = ", of " + text(i.Platform)
 		}
 		if i.CompressedBytes > 0 {
-			t.row("Size", fmt.Sprintf("%s compressed, %s on disk%s", size(i.CompressedBytes), size(i.DiskBytes), of))
+			on := ""
+			if i.DiskBytes > 0 {
+				on = ", " + size(i.DiskBytes) + " on disk"
+			}
+			t.row("Size", size(i.CompressedBytes)+" compressed"+on+of)
 		}
 	}
 	if d.Attestation != nil {

@@ -222,17 +222,22 @@ sign-in is used.`,
 }
 
 func newImageInspect() *cobra.Command {
-	var o image.Options
+	var (
+		o      image.Options
+		layers bool
+	)
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Print an image's digest, sizes and configuration.",
-		Long: `Print an image's digest, sizes and configuration, read from its registry. With --username the
+		Long: `Print an image's digest, sizes and configuration, read from its registry. With --layers=false its layers are not
+read, only seen to be there: no size on disk then, and no number of files. With --username the
 password is read from ` + passwordVariable + `; otherwise the docker CLI's own sign-in is used.`,
 		Example: `  gitops image inspect docker.io/user/backstage-gitops:1.4.0
   gitops image inspect --plain-http registry:5000/backstage-gitops@sha256:…`,
 		Args: oneArg("image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Password = os.Getenv(passwordVariable)
+			o.ManifestOnly = !layers
 			i, _, err := image.Inspect(cmd.Context(), args[0], o)
 			if err != nil {
 				return err
@@ -241,6 +246,7 @@ password is read from ` + passwordVariable + `; otherwise the docker CLI's own s
 		},
 	}
 	registryFlags(cmd, &o)
+	cmd.Flags().BoolVar(&layers, "layers", true, "read the image's layers")
 	return cmd
 }
 

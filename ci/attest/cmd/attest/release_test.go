@@ -85,9 +85,13 @@ func TestVerifyRelease(t *testing.T) {
 	}
 	broken.Store(digest.String())
 	refused("a tampered layer", "the image was tampered with: its content does not match its digest", verify...)
+	// Which is not looked at where that was said.
+	must(t, with(verify, "--layers=false")...)
 	_, manifest, _ := strings.Cut(ref, "@")
 	broken.Store(manifest)
-	refused("a tampered manifest", "the image was tampered with: its content does not match its digest", verify...)
+	for _, layers := range []string{"--layers=true", "--layers=false"} {
+		refused("a tampered manifest", "the image was tampered with: its content does not match its digest", with(verify, layers)...)
+	}
 }
 
 // TestVerifyReleaseOffline: what a workflow has signed without a key is verified by the trusted root of its Sigstore, a

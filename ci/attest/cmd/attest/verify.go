@@ -18,6 +18,7 @@ func newVerifyRelease() *cobra.Command {
 		Long: `Read an image and what is attached to it, and refuse it unless the one whose signature it has to be has
 signed the image, its provenance and its SBOMs, and the provenance names the right source repository, commit
 and builder. Without --revision the commit is that of the image's own label; what else is not given may be anything.
+With --layers=false the content of layers is not read: whoever pulls them compares it with what is signed.
 
 Refused by name: an image that is unsigned, signed by another key, or tampered with; an attestation that is
 tampered with, on another image, or missing; a provenance of another repository, commit or builder.`,
@@ -42,5 +43,6 @@ tampered with, on another image, or missing; a provenance of another repository,
 	at.flags(cmd)
 	of.flags(cmd)
 	originFlags(cmd, &p.Origin)
+	cmd.Flags().BoolVar(&p.Layers, "layers", true, "read the image's layers, and compare them with their digests")
 	return cmd
 }

@@ -170,10 +170,24 @@ type attested struct {
 type verified struct {
 	Image, SignedBy string
 	Packages        int
-	Origin          struct{ Repository, Revision, Builder string }
+	// Platforms are those of an image of several, with the packages of each.
+	Platforms []struct {
+		Platform string
+		Packages int
+	}
+	Origin struct{ Repository, Revision, Builder string }
 }
 
 func (v verified) summary() string {
+	listed := fmt.Sprintf("%d packages", v.Packages)
+	for i, of := range v.Platforms {
+		if i == 0 {
+			listed = ""
+		} else {
+			listed += ", "
+		}
+		listed += fmt.Sprintf("%s: %d packages", of.Platform, of.Packages)
+	}
 	return fmt.Sprintf(`## Verified %[1]s
 
 |  |  |
@@ -181,8 +195,8 @@ func (v verified) summary() string {
 | Signed by | %[2]s |
 | Source | %[3]s at %[4]s |
 | Builder | %[5]s |
-| SBOM | %[6]d packages |
-`, v.Image, v.SignedBy, v.Origin.Repository, v.Origin.Revision, v.Origin.Builder, v.Packages)
+| SBOM | %[6]s |
+`, v.Image, v.SignedBy, v.Origin.Repository, v.Origin.Revision, v.Origin.Builder, listed)
 }
 
 // attestProgram is the program of ci/attest, a Go module of its own.

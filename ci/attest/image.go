@@ -36,12 +36,22 @@ type Image struct {
 	Created time.Time
 	// Revision is the commit that the image's own label names.
 	Revision string
-	// Content is the image itself, read from the registry as it is asked for.
+	// Platform is the one that an image is for which is in the list of another; empty for one that is called by its name.
+	Platform string
+	// Platforms are the images in its list, in their order there; of one that is no list it is itself alone.
+	Platforms []*Image
+	// Content is the image itself, read from the registry as it is asked for; nil for a list.
 	Content v1.Image
 
 	digest  name.Digest
 	options image.Options
 }
+
+// platformsLimit bounds how many images a list may have: each is read.
+const platformsLimit = 64
+
+// ErrList says that a list of images is not one of an image for several platforms.
+var ErrList = errors.New("no image of several platforms")
 
 // Open finds the image that ref names by its digest. It is called called, or what ref calls it.
 func Open(ctx context.Context, ref, called string, o image.Options) (*Image, error) {
@@ -54,27 +64,90 @@ func Open(ctx context.Context, ref, called string, o image.Options) (*Image, err
 		return nil, fmt.Errorf("%w: %s may be another image tomorrow, write %s@sha256:…", image.ErrNoDigest, ref, ref)
 	}
 	i := &Image{Name: cmp.Or(called, pinned.Context().Name()), digest: pinned, options: o}
-	// The manifest itself: of an image of several platforms that of the list is signed, but its content is not read.
-	if i.Content, err = remote.Image(pinned, o.Remote(ctx)...); err != nil {
-		return nil, i.explain(err)
-	}
-	config, err := i.Content.ConfigFile()
+	got, err := remote.Get(pinned, o.Remote(ctx)...)
 	if err != nil {
 		return nil, i.explain(err)
 	}
+	if got.MediaType.IsIndex() {
+		err = i.list(ctx, got)
+	} else {
+		i.Platforms = []*Image{i}
+		err = i.content(got)
+	}
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	return i, nil
+}
+
+// list finds the images of a list.
+func (i *Image) list(ctx context.Context, got *remote.Descriptor) error {
+	index, err := got.ImageIndex()
+	if err != nil {
+		return err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	for _, d := range manifest.Manifests {
+		switch {
+		case d.Platform != nil && d.Platform.OS == "unknown":
+			continue // what a builder says of its image
+		case !d.MediaType.IsImage():
+			return fmt.Errorf("%w: its list has %s, which is no image", ErrList, d.Digest)
+		case len(i.Platforms) == platformsLimit:
+			return fmt.Errorf("%w: its list has more than %d images, and no more are read", ErrList, platformsLimit)
+		}
+		p := &Image{Name: i.Name, digest: i.digest.Context().Digest(d.Digest.String()), options: i.options}
+		got, err := remote.Get(p.digest, i.options.Remote(ctx)...)
+		if err != nil {
+			return err
+		}
+		if err := p.content(got); err != nil {
+			return err
+		}
+		p.Platforms = []*Image{p}
+		config, err := p.Content.ConfigFile()
+		if err != nil {
+			return err
+		}
+		of := cmp.Or(d.Platform, config.Platform())
+		if of == nil || of.OS == "" {
+			return fmt.Errorf("%w: nothing says which one %s is for", ErrList, d.Digest)
+		}
+		p.Platform = of.String()
+		i.Platforms = append(i.Platforms, p)
+	}
+	if len(i.Platforms) == 0 {
+		return fmt.Errorf("%w: its list is empty", ErrList)
+	}
+	i.Created, i.Revision = i.Platforms[0].Created, i.Platforms[0].Revision
+	return nil
+}
+
+// content reads what an image says of itself.
+func (i *Image) content(got *remote.Descriptor) (err error) {
+	if i.Content, err = got.Image(); err != nil {
+		return err
+	}
+	config, err := i.Content.ConfigFile()
+	if err != nil {
+		return err
+	}
 	i.Created, i.Revision = config.Created.UTC(), config.Config.Labels["org.opencontainers.image.revision"]
 	if !i.Created.IsZero() {
-		return i, nil
+		return nil
 	}
 	// An artifact, a chart for example, has a configuration of another kind.
 	manifest, err := i.Content.Manifest()
 	if err != nil {
-		return nil, i.explain(err)
+		return err
 	}
 	if at, err := time.Parse(time.RFC3339, manifest.Annotations[createdAnnotation]); err == nil {
 		i.Created = at.UTC()
 	}
-	return i, nil
+	return nil
 }
 
 // createdAnnotation is where the OCI image specification has the time of an artifact, annotations.md.
@@ -96,15 +169,17 @@ func (i *Image) Statement(predicateType string, predicate []byte) Statement {
 	return NewStatement(i.Name, i.sum(), predicateType, predicate)
 }
 
-// Check reads the whole image, and refuses one that is not what its digest stands for.
+// Check reads the whole image, of all its platforms, and refuses one that is not what its digest stands for.
 func (i *Image) Check() error {
-	layers, err := i.Content.Layers()
-	if err != nil {
-		return i.explain(err)
-	}
-	for _, layer := range layers {
-		if err := drain(layer); err != nil {
+	for _, p := range i.Platforms {
+		layers, err := p.Content.Layers()
+		if err != nil {
 			return i.explain(err)
+		}
+		for _, layer := range layers {
+			if err := drain(layer); err != nil {
+				return i.explain(err)
+			}
 		}
 	}
 	return nil
@@ -290,6 +365,8 @@ type Attached struct {
 	PredicateType string `json:"predicateType"`
 	// Digest is that of the bundle's manifest in the registry.
 	Digest string `json:"digest"`
+	// Platform is that of the image which it is on, where that is one of several; empty where it is on all of them.
+	Platform string `json:"platform,omitempty"`
 	// Kept says that it was there before.
 	Kept bool `json:"kept,omitempty"`
 }
@@ -322,7 +399,7 @@ func (i *Image) Attach(ctx context.Context, s *Signer, statements ...Statement) 
 		if after[n] == "" {
 			return nil, i.hidden(statement.PredicateType)
 		}
-		result[n] = Attached{statement.PredicateType, after[n], before[n] != ""}
+		result[n] = Attached{PredicateType: statement.PredicateType, Digest: after[n], Platform: i.Platform, Kept: before[n] != ""}
 	}
 	return result, nil
 }
@@ -351,7 +428,7 @@ func (i *Image) AttachUnsigned(ctx context.Context, statements ...Statement) ([]
 		if digest == "" {
 			return nil, i.hidden(s.PredicateType)
 		}
-		attached[n] = Attached{PredicateType: s.PredicateType, Digest: digest}
+		attached[n] = Attached{PredicateType: s.PredicateType, Digest: digest, Platform: i.Platform}
 	}
 	return attached, nil
 }

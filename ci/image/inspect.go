@@ -137,10 +137,10 @@ func (o Options) choose(d *remote.Descriptor) (img v1.Image, all []string, err e
 	}
 	wanted := o.Platform
 	switch {
-	case wanted == "" && len(all) > 0 && !slices.Contains(all, listed):
+	case wanted == "" && len(all) > 0 && !slices.Contains(all, preferred):
 		wanted = all[0]
 	case wanted == "":
-		wanted = listed
+		wanted = preferred
 	}
 	platform, err := v1.ParsePlatform(wanted)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // ErrPlatform says that an image cannot be made for a platform, or not in that company.
 var ErrPlatform = errors.New("cannot make the image for this platform")
 
-// listed is the platform whose content ci/attest lists of an image of several.
-const listed = "linux/amd64"
+// preferred is the platform that is read of an image of several where nothing says which.
+const preferred = "linux/amd64"
 
 // nodes are the platforms that there can be an image for, with what Node calls their architectures: those that the
 // official Node image is made for, and riscv64, which it may come to.
@@ -52,16 +52,11 @@ func Platforms(names []string, engine string, proven bool) ([]Platform, error) {
 		}
 		found = append(found, Platform{Name: name, Native: name == own})
 	}
-	has := func(name string) bool {
-		return slices.ContainsFunc(found, func(p Platform) bool { return p.Name == name })
-	}
 	switch {
 	case len(found) == 0:
 		return nil, fmt.Errorf("%w: none is named; name some of %s", ErrPlatform, known())
-	case proven && !has(own):
+	case proven && !slices.ContainsFunc(found, func(p Platform) bool { return p.Native }):
 		return nil, fmt.Errorf("%w: the proof runs the image on %s, this engine's own platform, which is not among %s; add it, or leave the proof out with --verify=false", ErrPlatform, own, list(found))
-	case len(found) > 1 && !has(listed):
-		return nil, fmt.Errorf("%w: of an image of several platforms the content of %s is listed and scanned, which is not among %s; add it, or release one platform", ErrPlatform, listed, list(found))
 	}
 	slices.SortFunc(found, func(a, b Platform) int { return strings.Compare(a.Name, b.Name) })
 	return found, nil

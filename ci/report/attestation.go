@@ -18,11 +18,21 @@ type Attestation struct {
 	SignedBy string `json:"signedBy,omitempty"`
 	// TransparencyLog says whether the signatures are in the public log.
 	TransparencyLog bool `json:"transparencyLog"`
-	// Packages counts the SBOM's packages by kind, Total all of them.
-	Packages map[string]int `json:"packages"`
-	Total    int            `json:"total"`
+	// Of an image of one platform what it is made of, and of one of several the same of each.
+	Listed
+	Platforms []Listed `json:"platforms,omitempty"`
 	// Attached are the documents beside the image.
 	Attached []Attached `json:"attached"`
+}
+
+// Listed is what an image is made of.
+type Listed struct {
+	// Platform and Digest are those of an image which is one of several.
+	Platform string `json:"platform,omitempty"`
+	Digest   string `json:"digest,omitempty"`
+	// Packages counts the SBOM's packages by kind, Total all of them.
+	Packages map[string]int `json:"packages,omitempty"`
+	Total    int            `json:"total,omitempty"`
 	// Scan is what is known of their vulnerabilities.
 	Scan *Scan `json:"scan,omitempty"`
 }
@@ -31,6 +41,8 @@ type Attestation struct {
 type Attached struct {
 	PredicateType string `json:"predicateType"`
 	Digest        string `json:"digest"`
+	// Platform is that of the image which it is beside, where that is one of several.
+	Platform string `json:"platform,omitempty"`
 }
 
 // Scan is what a vulnerability database says of an SBOM.
@@ -51,9 +63,26 @@ type Scan struct {
 type Rescan struct {
 	// Image is the image by its digest.
 	Image string `json:"image"`
-	// Packages counts what was looked up.
-	Packages int   `json:"packages"`
-	Scan     *Scan `json:"scan"`
+	// Packages counts what was looked up; of an image of several platforms Platforms has that of each.
+	Packages  int         `json:"packages,omitempty"`
+	Scan      *Scan       `json:"scan,omitempty"`
+	Platforms []Rescanned `json:"platforms,omitempty"`
+}
+
+// Rescanned is what a database says of one platform's image.
+type Rescanned struct {
+	Platform string `json:"platform"`
+	Packages int    `json:"packages"`
+	Scan     *Scan  `json:"scan"`
+}
+
+func (r *Rescan) rows(t *table) {
+	if len(r.Platforms) == 0 {
+		t.row(Listed{}.called("Vulnerabilities"), r.Scan.String())
+	}
+	for _, of := range r.Platforms {
+		t.row(Listed{Platform: of.Platform}.called("Vulnerabilities"), of.Scan.String())
+	}
 }
 
 // Verification is what was found beside the image before anything named it.
@@ -96,7 +125,13 @@ func (d Document) checkScan() error {
 }
 
 func (a *Attestation) rows(t *table, v *Verification) {
-	t.row("SBOM", fmt.Sprintf("%d packages: %s; SPDX and CycloneDX", a.Total, counts(a.Packages)))
+	lists := a.Platforms
+	if len(lists) == 0 {
+		lists = []Listed{a.Listed}
+	}
+	for _, l := range lists {
+		t.row(l.called("SBOM"), fmt.Sprintf("%d packages: %s; SPDX and CycloneDX", l.Total, counts(l.Packages)))
+	}
 	switch {
 	case !a.Signed:
 		t.row("Signature", "**not signed**: no signing key was given")
@@ -112,24 +147,33 @@ func (a *Attestation) rows(t *table, v *Verification) {
 	case !a.Signed:
 		t.row("Provenance", "none: not signed")
 	}
-	a.Scan.row(t)
+	for _, l := range lists {
+		t.row(l.called("Vulnerabilities"), l.Scan.String())
+	}
 }
 
-func (s *Scan) row(t *table) {
-	switch {
-	case s == nil || !s.Scanned:
+// called is what a row on the list is called.
+func (l Listed) called(what string) string {
+	if l.Platform == "" {
+		return what
+	}
+	return what + ", " + text(l.Platform)
+}
+
+// String is what was found, in Markdown.
+func (s *Scan) String() string {
+	if s == nil || !s.Scanned {
 		reason := "no vulnerability database was given"
 		if s != nil && s.Reason != "" {
 			reason = s.Reason
 		}
-		t.row("Vulnerabilities", "**not scanned**: "+text(reason))
-	default:
-		found := cmp.Or(counts(s.Found), "none")
-		if s.Ignored > 0 {
-			found += fmt.Sprintf(", and %d ignored with a reason", s.Ignored)
-		}
-		t.row("Vulnerabilities", found+"; database of "+s.Built.UTC().Format(time.DateOnly))
+		return "**not scanned**: " + text(reason)
 	}
+	found := cmp.Or(counts(s.Found), "none")
+	if s.Ignored > 0 {
+		found += fmt.Sprintf(", and %d ignored with a reason", s.Ignored)
+	}
+	return found + "; database of " + s.Built.UTC().Format(time.DateOnly)
 }
 
 // counts are numbers by name, the largest first.

@@ -386,7 +386,7 @@ func (d Document) facts() *table {
 		d.Attestation.rows(t, d.Verification)
 	}
 	if d.Scan != nil {
-		d.Scan.Scan.row(t)
+		d.Scan.rows(t)
 	}
 	if c := d.Commit; c != nil && c.SHA != "" {
 		label := "Commit"

@@ -133,6 +133,43 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
+// TestListsOfPlatforms: what an image of several platforms is made of is said of each, and so is whether it was scanned.
+func TestListsOfPlatforms(t *testing.T) {
+	t.Parallel()
+	f := facts(t, "testdata/released.facts.json")
+	whole := f.Attestation.Listed
+	arm := report.Listed{Platform: "linux/arm64", Digest: "sha256:2", Packages: map[string]int{"npm": 600}, Total: 600, Scan: &report.Scan{Reason: "no | database"}}
+	f.Attestation.Listed = report.Listed{}
+	whole.Platform = "linux/amd64"
+	f.Attestation.Platforms = []report.Listed{whole, arm}
+	d, err := report.New(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	md := string(d.Markdown())
+	for _, want := range []string{
+		"| SBOM, linux/amd64 | 622 packages: 612 npm, 9 deb, 1 binary; SPDX and CycloneDX |",
+		"| SBOM, linux/arm64 | 600 packages: 600 npm; SPDX and CycloneDX |",
+		"| Vulnerabilities, linux/amd64 | 3 low, 1 medium, and 2 ignored with a reason; database of 2026-11-22 |",
+		`| Vulnerabilities, linux/arm64 | **not scanned**: no \| database |`,
+	} {
+		if !strings.Contains(md, want) {
+			t.Errorf("%q is not in\n%s", want, md)
+		}
+	}
+	now := facts(t, "testdata/nothing-to-release.facts.json")
+	now.Scan = &report.Rescan{Image: now.Image.Name + "@" + now.Image.Digest, Platforms: []report.Rescanned{
+		{Platform: "linux/amd64", Scan: whole.Scan}, {Platform: "linux/arm64", Scan: arm.Scan},
+	}}
+	again, err := report.New(now)
+	if err != nil || strings.Count(string(again.Markdown()), "| Vulnerabilities, linux/a") != 2 {
+		t.Errorf("%v: scanned again it says\n%s", err, again.Markdown())
+	}
+	if strings.Contains(md, "| SBOM |") || strings.Contains(md, "| Vulnerabilities |") {
+		t.Errorf("it lists an image of no platform in\n%s", md)
+	}
+}
+
 // TestRefused: a report cannot claim what its facts do not show.
 func TestRefused(t *testing.T) {
 	t.Parallel()

@@ -3,11 +3,11 @@
 package policy
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/provenance"
@@ -39,10 +39,18 @@ type Verified struct {
 	Origin provenance.Facts `json:"origin"`
 	// Attached are the statements that count, one of each kind.
 	Attached []attest.Attached `json:"attached"`
-	// Packages is the number of packages in the SBOM.
-	Packages int `json:"packages"`
+	// Packages is the number of packages in the SBOM; of an image of several platforms those of each.
+	Packages  int      `json:"packages,omitempty"`
+	Platforms []Listed `json:"platforms,omitempty"`
 	// Unusable is what else is beside the image and could be taken for one of them; what others have signed is not.
 	Unusable []Unusable `json:"unusable,omitempty"`
+}
+
+// Listed is the image of a platform, and the number of packages in its own SBOM.
+type Listed struct {
+	Platform string `json:"platform"`
+	Digest   string `json:"digest"`
+	Packages int    `json:"packages"`
 }
 
 // Unusable is something beside an image that does not count.
@@ -52,57 +60,106 @@ type Unusable struct {
 	Reason        string `json:"reason"`
 }
 
-// kinds are what has to be beside an image, in the order in which people ask.
-var kinds = []string{attest.Signature, attest.Provenance, attest.SPDX, attest.CycloneDX}
+// What has to be beside an image, in the order in which people ask: what is said of all platforms is beside the list of
+// their images, and what each is made of beside its own.
+var (
+	whole = []string{attest.Signature, attest.Provenance}
+	parts = []string{attest.SPDX, attest.CycloneDX}
+)
 
-// Verify reads what is beside an image, and refuses one that is not what it has to be. Of each kind one
-// statement has to hold; what else is there, of others, does not count.
+// Verify reads what is beside an image, and refuses one that is not what it has to be. Of each kind one statement has to
+// hold; what else is there, of others, does not count.
 func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier) (*Verified, error) {
 	if p.Layers {
 		if err := i.Check(); err != nil {
 			return nil, err
 		}
 	}
+	result := &Verified{Image: i.Ref(), SignedBy: v.Signer()}
+	want := p.Origin
+	if want.Revision == "" {
+		for _, of := range i.Platforms {
+			if of.Revision != i.Revision {
+				return nil, fmt.Errorf("%s: %w: the label of its image for %s names %s, that for %s %s", i.Ref(), provenance.ErrRevision, of.Platform, of.Revision, i.Platforms[0].Platform, i.Revision)
+			}
+		}
+		want.Revision = i.Revision
+	}
+	found, err := result.read(ctx, i, v, want)
+	if err != nil {
+		return nil, err
+	}
+	if found.nothing {
+		return nil, fmt.Errorf("%s is %w: release it again with a signing key", i.Ref(), ErrUnsigned)
+	}
+	kinds, images := whole, i.Platforms
+	if images[0] == i {
+		kinds, images, result.Packages = slices.Concat(whole, parts), nil, found.packages
+	}
+	if err := result.count(found, i.Ref(), kinds); err != nil {
+		return nil, err
+	}
+	for _, of := range images {
+		found, err := result.read(ctx, of, v, want)
+		if err == nil {
+			err = result.count(found, i.Ref()+": "+of.Platform, parts)
+		}
+		if err != nil {
+			return nil, err
+		}
+		result.Platforms = append(result.Platforms, Listed{of.Platform, of.Digest(), found.packages})
+	}
+	return result, nil
+}
+
+// beside is what is beside an image, by its kinds.
+type beside struct {
+	nothing  bool
+	counts   map[string]attest.Attached
+	wrong    map[string]error
+	packages int
+}
+
+// read reads what is beside an image.
+func (r *Verified) read(ctx context.Context, i *attest.Image, v *attest.Verifier, want provenance.Facts) (*beside, error) {
 	bundles, err := i.Bundles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(bundles) == 0 {
-		return nil, fmt.Errorf("%s is %w: release it again with a signing key", i.Ref(), ErrUnsigned)
-	}
-	result := &Verified{Image: i.Ref(), SignedBy: v.Signer()}
-	want := p.Origin
-	want.Revision = cmp.Or(want.Revision, i.Revision)
-	counts := map[string]attest.Attached{}
-	wrong := map[string]error{}
-	for _, b := range bundles {
-		statement, err := b.Read(v, i)
+	b := &beside{nothing: len(bundles) == 0, counts: map[string]attest.Attached{}, wrong: map[string]error{}}
+	for _, one := range bundles {
+		statement, err := one.Read(v, i)
 		if err == nil {
-			err = result.take(statement, i, want)
+			err = r.take(statement, i, want, b)
 		}
 		if err != nil {
-			wrong[b.PredicateType] = telling(wrong[b.PredicateType], err)
+			b.wrong[one.PredicateType] = telling(b.wrong[one.PredicateType], err)
 			if !errors.Is(err, attest.ErrOtherKey) {
-				result.Unusable = append(result.Unusable, Unusable{b.PredicateType, b.Digest, err.Error()})
+				r.Unusable = append(r.Unusable, Unusable{one.PredicateType, one.Digest, err.Error()})
 			}
 			continue
 		}
-		if _, taken := counts[statement.PredicateType]; !taken {
-			counts[statement.PredicateType] = attest.Attached{PredicateType: statement.PredicateType, Digest: b.Digest, Kept: true}
+		if _, taken := b.counts[statement.PredicateType]; !taken {
+			b.counts[statement.PredicateType] = attest.Attached{PredicateType: statement.PredicateType, Digest: one.Digest, Platform: i.Platform, Kept: true}
 		}
 	}
+	return b, nil
+}
+
+// count refuses an image without one of the kinds beside it.
+func (r *Verified) count(b *beside, of string, kinds []string) error {
 	for _, kind := range kinds {
-		counted, ok := counts[kind]
+		counted, ok := b.counts[kind]
 		switch {
 		case ok:
-			result.Attached = append(result.Attached, counted)
-		case wrong[kind] != nil:
-			return nil, fmt.Errorf("%s: its %s is refused: %w", i.Ref(), attest.Title(kind), wrong[kind])
+			r.Attached = append(r.Attached, counted)
+		case b.wrong[kind] != nil:
+			return fmt.Errorf("%s: its %s is refused: %w", of, attest.Title(kind), b.wrong[kind])
 		default:
-			return nil, fmt.Errorf("%s: its %s is %w%s", i.Ref(), attest.Title(kind), ErrMissing, unusable(result.Unusable))
+			return fmt.Errorf("%s: its %s is %w%s", of, attest.Title(kind), ErrMissing, unusable(r.Unusable))
 		}
 	}
-	return result, nil
+	return nil
 }
 
 // unusable says what may be what is missing.
@@ -127,14 +184,14 @@ func telling(first, second error) error {
 }
 
 // take looks into a statement that is signed as it should be.
-func (r *Verified) take(s *attest.Statement, i *attest.Image, want provenance.Facts) error {
+func (r *Verified) take(s *attest.Statement, i *attest.Image, want provenance.Facts, b *beside) error {
 	switch s.PredicateType {
 	case attest.Provenance:
 		origin, err := provenance.Read(s.Predicate)
 		if err == nil {
 			err = origin.Check(want)
 		}
-		if err == nil {
+		if err == nil && i.Platform == "" {
 			r.Origin = origin
 		}
 		return err
@@ -146,7 +203,7 @@ func (r *Verified) take(s *attest.Statement, i *attest.Image, want provenance.Fa
 			return err
 		}
 		// The image itself is one of them.
-		r.Packages = len(doc.Packages) - 1
+		b.packages = len(doc.Packages) - 1
 	case attest.CycloneDX:
 		return sbom.CheckCycloneDX(s.Predicate, i.Digest())
 	}

@@ -48,17 +48,20 @@ func signer(t *testing.T) *attest.Signer {
 	return s
 }
 
-// publish puts an image with one npm package and a label into a registry of its own.
-func publish(t *testing.T, version string) *attest.Image {
+// build makes an image with npm packages and a label.
+func build(t *testing.T, platform, labelled string, packages ...string) v1.Image {
 	t.Helper()
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
-	manifest := `{"name":"express","version":"` + version + `"}`
-	if err := w.WriteHeader(&tar.Header{Name: "app/node_modules/express/package.json", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(manifest))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(manifest)); err != nil {
-		t.Fatal(err)
+	for _, one := range packages {
+		name, version, _ := strings.Cut(one, "@")
+		manifest := `{"name":"` + name + `","version":"` + version + `"}`
+		if err := w.WriteHeader(&tar.Header{Name: "app/node_modules/" + name + "/package.json", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(manifest))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(manifest)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -67,9 +70,10 @@ func publish(t *testing.T, version string) *attest.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+	os, architecture, _ := strings.Cut(platform, "/")
 	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
-		OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{Labels: map[string]string{"org.opencontainers.image.revision": revision}},
+		OS: os, Architecture: architecture, RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{Labels: map[string]string{"org.opencontainers.image.revision": labelled}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +81,18 @@ func publish(t *testing.T, version string) *attest.Image {
 	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		t.Fatal(err)
 	}
+	return img
+}
+
+// published is an image, or a list of images.
+type published interface {
+	remote.Taggable
+	Digest() (v1.Hash, error)
+}
+
+// push puts an image into a registry of its own, and returns how to reach it there.
+func push(t *testing.T, img published) string {
+	t.Helper()
 	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	t.Cleanup(s.Close)
 	host := strings.TrimPrefix(s.URL, "http://")
@@ -84,18 +100,29 @@ func publish(t *testing.T, version string) *attest.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(tag, img); err != nil {
+	if err := remote.Push(tag, img); err != nil {
 		t.Fatal(err)
 	}
 	digest, err := img.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := attest.Open(t.Context(), host+"/app@"+digest.String(), "example.com/app", image.Options{PlainHTTP: true})
+	return host + "/app@" + digest.String()
+}
+
+func open(t *testing.T, ref string) *attest.Image {
+	t.Helper()
+	opened, err := attest.Open(t.Context(), ref, "example.com/app", image.Options{PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return opened
+}
+
+// publish puts an image with one npm package and a label into a registry of its own.
+func publish(t *testing.T, version string) *attest.Image {
+	t.Helper()
+	return open(t, push(t, build(t, "linux/amd64", revision, "express@"+version)))
 }
 
 var listed struct {

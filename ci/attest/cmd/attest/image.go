@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,12 +27,25 @@ const (
 type attested struct {
 	Image string `json:"image"`
 	signature
+	// Of an image of one platform what it is made of, and of one of several the same of each, in the order of its list.
+	listed
+	Platforms []listed          `json:"platforms,omitempty"`
+	Attached  []attest.Attached `json:"attached"`
+}
+
+// listed is what an image is made of.
+type listed struct {
+	// Platform and Digest are those of an image which is one of several.
+	Platform string `json:"platform,omitempty"`
+	Digest   string `json:"digest,omitempty"`
 	// Packages counts the SBOM's packages, by kind and in all.
-	Packages map[string]int    `json:"packages"`
-	Total    int               `json:"total"`
-	Attached []attest.Attached `json:"attached"`
+	Packages map[string]int `json:"packages,omitempty"`
+	Total    int            `json:"total,omitempty"`
 	// Scan is what a vulnerability database says of them.
-	Scan *scan.Result `json:"scan"`
+	Scan *scan.Result `json:"scan,omitempty"`
+
+	of        *attest.Image
+	documents *sbom.Documents
 }
 
 func newImage() *cobra.Command {
@@ -52,7 +66,10 @@ What signs: the key in ` + keyVariable + `, encrypted as cosign does with ` + ke
 the workflow of the GitHub Actions job that runs, with --keyless. Without any of them only the SBOMs are attached,
 unsigned, and the result says so; one that is given but empty, or by half, is refused.
 
-With --vulnerability-database the SBOM is looked up in it before anything is attached. Where it cannot be reached the
+Each platform of an image of several has its own SBOMs, attached to its own manifest; provenance and signature are on the
+list, and so on all of them.
+
+With --vulnerability-database each SBOM is looked up in it before anything is attached. Where it cannot be reached the
 result says that nothing was scanned, or with --require-scan it is an error; one that is broken is an error.
 
 With --username the registry's password is read from ` + passwordVariable + `; otherwise the docker CLI's own
@@ -81,7 +98,7 @@ sign-in is used.`,
 	look.flags(cmd)
 	cmd.Flags().StringArrayVar(&origin.Inputs, "input", nil, "a path of the repository that the image is built from, repeatable")
 	cmd.Flags().StringArrayVar(&origin.Images, "base", nil, "an image that it is built from, by digest, repeatable")
-	cmd.Flags().StringVar(&out, "out", "", "write sbom.spdx.json and sbom.cyclonedx.json into this folder as well")
+	cmd.Flags().StringVar(&out, "out", "", "write sbom.spdx.json and sbom.cyclonedx.json into this folder as well; of several platforms sbom.linux-arm64.spdx.json and so on")
 	return cmd
 }
 
@@ -91,37 +108,88 @@ func attestImage(ctx context.Context, i *attest.Image, s *attest.Signer, origin 
 	if err != nil {
 		return nil, err
 	}
-	documents, err := sbom.Make(ctx, sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+	lists, err := listAll(ctx, i, out)
 	if err != nil {
 		return nil, err
 	}
-	if out != "" {
-		for name, text := range map[string][]byte{"sbom.spdx.json": documents.SPDX, "sbom.cyclonedx.json": documents.CycloneDX} {
-			if err := os.WriteFile(filepath.Join(out, name), text, 0o644); err != nil {
-				return nil, err
-			}
-		}
+	if err := look.scan(ctx, i, lists, ignore); err != nil {
+		return nil, err
 	}
-	result := &attested{Image: i.Ref(), signature: signedBy(s), Packages: documents.Packages, Total: documents.Total()}
-	if result.Scan, err = look.scan(ctx, documents.SPDX, ignore); err != nil {
-		return nil, fmt.Errorf("%s: %w", i.Ref(), err)
+	result := &attested{Image: i.Ref(), signature: signedBy(s)}
+	// An SBOM is on the image that it lists, and what is said of all of them is on their list.
+	for _, l := range lists {
+		attached, err := l.attach(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		result.Attached = append(result.Attached, attached...)
+	}
+	if result.listed = lists[0]; result.Platform != "" {
+		result.listed, result.Platforms = listed{}, lists
 	}
 	if s == nil {
-		result.Attached, err = i.AttachUnsigned(ctx, i.Statement(attest.SPDX, documents.SPDX), i.Statement(attest.CycloneDX, documents.CycloneDX))
-		return result, err
+		return result, nil
 	}
 	made, err := origin.Make()
 	if err != nil {
 		return nil, err
 	}
-	result.Attached, err = i.Attach(ctx, s,
-		// Last what says that all the others are there.
-		i.Statement(attest.SPDX, documents.SPDX),
-		i.Statement(attest.CycloneDX, documents.CycloneDX),
-		i.Statement(attest.Provenance, made),
-		i.Statement(attest.Signature, []byte("{}")),
-	)
+	// Last what says that all the others are there.
+	attached, err := i.Attach(ctx, s, i.Statement(attest.Provenance, made), i.Statement(attest.Signature, []byte("{}")))
+	result.Attached = append(result.Attached, attached...)
 	return result, err
+}
+
+// listAll lists what an image is made of, of each platform.
+func listAll(ctx context.Context, i *attest.Image, out string) (all []listed, err error) {
+	for _, p := range i.Platforms {
+		l, err := list(ctx, p, out)
+		if err != nil {
+			return nil, on(i, p, err)
+		}
+		all = append(all, *l)
+	}
+	return all, nil
+}
+
+// list lists what the image of a platform is made of, and writes it down where that is wanted.
+func list(ctx context.Context, p *attest.Image, out string) (*listed, error) {
+	documents, err := sbom.Make(ctx, sbom.Image{Name: p.Name, Digest: p.Digest(), Created: p.Created, Content: p.Content})
+	if err != nil {
+		return nil, err
+	}
+	l := &listed{Packages: documents.Packages, Total: documents.Total(), of: p, documents: documents}
+	name := "sbom"
+	if p.Platform != "" {
+		l.Platform, l.Digest = p.Platform, p.Digest()
+		name += "." + strings.ReplaceAll(p.Platform, "/", "-")
+	}
+	if out == "" {
+		return l, nil
+	}
+	for format, text := range map[string][]byte{"spdx": documents.SPDX, "cyclonedx": documents.CycloneDX} {
+		if err := os.WriteFile(filepath.Join(out, name+"."+format+".json"), text, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// attach puts the SBOMs beside the image that they list.
+func (l listed) attach(ctx context.Context, s *attest.Signer) ([]attest.Attached, error) {
+	statements := []attest.Statement{l.of.Statement(attest.SPDX, l.documents.SPDX), l.of.Statement(attest.CycloneDX, l.documents.CycloneDX)}
+	if s == nil {
+		return l.of.AttachUnsigned(ctx, statements...)
+	}
+	return l.of.Attach(ctx, s, statements...)
+}
+
+// on says which image an error is about, and of which platform where there are several.
+func on(i, p *attest.Image, err error) error {
+	if p.Platform == "" {
+		return fmt.Errorf("%s: %w", i.Ref(), err)
+	}
+	return fmt.Errorf("%s: %s: %w", i.Ref(), p.Platform, err)
 }
 
 // location is where an image is.

@@ -101,14 +101,24 @@ func registryHost(t *testing.T, wrap func(http.Handler) http.Handler, options ..
 // publish puts an image with one npm package into a registry, and returns its reference.
 func publish(t *testing.T, host string) (ref string, content v1.Image) {
 	t.Helper()
+	img := build(t, "amd64", "express@4.22.1")
+	return push(t, host, img), img
+}
+
+// build makes an image with npm packages.
+func build(t *testing.T, architecture string, packages ...string) v1.Image {
+	t.Helper()
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
-	manifest := `{"name":"express","version":"4.22.1"}`
-	if err := w.WriteHeader(&tar.Header{Name: "app/node_modules/express/package.json", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(manifest))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(w, manifest); err != nil {
-		t.Fatal(err)
+	for _, one := range packages {
+		name, version, _ := strings.Cut(one, "@")
+		manifest := `{"name":"` + name + `","version":"` + version + `"}`
+		if err := w.WriteHeader(&tar.Header{Name: "app/node_modules/" + name + "/package.json", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(manifest))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, manifest); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -118,7 +128,7 @@ func publish(t *testing.T, host string) (ref string, content v1.Image) {
 		t.Fatal(err)
 	}
 	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
-		OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers"},
+		OS: "linux", Architecture: architecture, RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{Labels: map[string]string{"org.opencontainers.image.revision": revision}},
 	})
 	if err != nil {
@@ -127,18 +137,27 @@ func publish(t *testing.T, host string) (ref string, content v1.Image) {
 	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		t.Fatal(err)
 	}
+	return img
+}
+
+// push puts an image, or one of several platforms, into a registry.
+func push(t *testing.T, host string, img interface {
+	remote.Taggable
+	Digest() (v1.Hash, error)
+}) (ref string) {
+	t.Helper()
 	tag, err := name.NewTag(host + "/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(tag, img); err != nil {
+	if err := remote.Push(tag, img); err != nil {
 		t.Fatal(err)
 	}
 	digest, err := img.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return host + "/app@" + digest.String(), img
+	return host + "/app@" + digest.String()
 }
 
 // origin is where the image comes from.

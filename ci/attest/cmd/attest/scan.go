@@ -9,16 +9,24 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/backstage-gitops/backstage-gitops/ci/attest/sbom"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/scan"
 )
 
 // scanned is the result of attest scan.
 type scanned struct {
 	Image string `json:"image"`
+	// Of an image of one platform what came of it, and of one of several the same of each.
+	lookedUp
+	Platforms []lookedUp `json:"platforms,omitempty"`
+}
+
+// lookedUp is what came of the look-up of an image.
+type lookedUp struct {
+	Platform string `json:"platform,omitempty"`
 	// Packages counts what was looked up.
-	Packages int          `json:"packages"`
-	Scan     *scan.Result `json:"scan"`
+	Packages int          `json:"packages,omitempty"`
+	Scan     *scan.Result `json:"scan,omitempty"`
 }
 
 func newScan() *cobra.Command {
@@ -46,13 +54,19 @@ sign-in is used.`,
 			if err != nil {
 				return err
 			}
-			documents, err := sbom.Make(cmd.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+			lists, err := listAll(cmd.Context(), i, "")
+			if err == nil {
+				err = look.scan(cmd.Context(), i, lists, ignore)
+			}
 			if err != nil {
 				return err
 			}
-			result := scanned{Image: i.Ref(), Packages: documents.Total()}
-			if result.Scan, err = look.scan(cmd.Context(), documents.SPDX, ignore); err != nil {
-				return fmt.Errorf("%s: %w", i.Ref(), err)
+			result := scanned{Image: i.Ref()}
+			for _, l := range lists {
+				result.Platforms = append(result.Platforms, lookedUp{l.Platform, l.Total, l.Scan})
+			}
+			if lists[0].Platform == "" {
+				result.lookedUp, result.Platforms = result.Platforms[0], nil
 			}
 			return printJSON(cmd.OutOrStdout(), result)
 		},
@@ -96,35 +110,44 @@ func (s *scanning) ignores() ([]scan.Ignore, error) {
 
 var errNotScanned = errors.New("not scanned, and --require-scan wants it")
 
-// scan looks up what can be.
-func (s *scanning) scan(ctx context.Context, sbom []byte, ignore []scan.Ignore) (_ *scan.Result, err error) {
+// scan looks up what can be, of each list.
+func (s *scanning) scan(ctx context.Context, i *attest.Image, lists []listed, ignore []scan.Ignore) (err error) {
 	if s.database == "" {
-		return s.not(scan.NotScanned("no vulnerability database was given"))
+		return s.not(lists, "no vulnerability database was given")
 	}
 	cache, err := os.MkdirTemp("", "vulnerabilities-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
 	database, err := scan.Open(ctx, s.database, cache)
 	// Only what cannot be reached counts as not scanned: what is there and broken is an error.
 	if errors.Is(err, scan.ErrNoDatabase) {
-		return s.not(scan.NotScanned(oneLine(err)))
+		return s.not(lists, oneLine(err))
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, database.Close()) }()
-	result, err := database.Scan(ctx, sbom, ignore)
-	if err != nil {
-		return nil, err
+	for n := range lists {
+		l := &lists[n]
+		if l.Scan, err = database.Scan(ctx, l.documents.SPDX, ignore); err == nil {
+			err = l.Scan.Check(s.threshold)
+		}
+		if err != nil {
+			return on(i, l.of, err)
+		}
 	}
-	return result, result.Check(s.threshold)
+	return nil
 }
 
-func (s *scanning) not(result *scan.Result) (*scan.Result, error) {
+// not says why nothing was looked up.
+func (s *scanning) not(lists []listed, reason string) error {
 	if s.require {
-		return nil, fmt.Errorf("%w: %s", errNotScanned, result.Reason)
+		return fmt.Errorf("%w: %s", errNotScanned, reason)
 	}
-	return result, nil
+	for n := range lists {
+		lists[n].Scan = scan.NotScanned(reason)
+	}
+	return nil
 }

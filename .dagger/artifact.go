@@ -27,6 +27,7 @@ func (a *attester) former(ctx context.Context) error {
 	}
 	for _, signature := range signatures {
 		if there, err := a.has(ctx, signature); err != nil || there {
+			a.signature = signature
 			return err
 		}
 	}
@@ -78,7 +79,12 @@ func (a *attester) has(ctx context.Context, signature []string) (bool, error) {
 	if code, err := looked.ExitCode(ctx); err != nil || code == refused {
 		return false, err
 	}
-	return true, succeeded(ctx, looked)
+	if err := succeeded(ctx, looked); err != nil {
+		return false, err
+	}
+	said, err := looked.Stdout(ctx)
+	a.seen = json.RawMessage(said)
+	return true, err
 }
 
 // chart publishes the chart of the commit beside the image, and signs it. While the

@@ -68,53 +68,9 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	name, digest, _ := strings.Cut(image, "@")
-	if image != "" && digest == "" {
-		return "", fmt.Errorf("--image is %q: name it by its digest, NAME@sha256:…", image)
-	}
-	if name = untagged(name); name != embeddedImage && strings.HasPrefix(name, registryHost+"/") {
-		return "", fmt.Errorf("--image is %q: the embedded registry's image is %s", image, embeddedImage)
-	}
-	if err := m.signing(); err != nil {
+	a, args, err := m.trusting(ctx, signature{image: image, branch: branch, username: username, key: key, identity: identity, trustedRoot: trustedRoot, password: password})
+	if err != nil {
 		return "", err
-	}
-	r := m.releaser(target{image: name, remote: gitRemote, branch: branch, username: username, password: password})
-	own := key == nil && identity == "" && m.SigningKey == nil
-	switch {
-	case key != nil && identity != "":
-		return "", errors.New("say whose signature it has to be: --key or --identity, not both")
-	case own && !r.embeddedRegistry():
-		return "", errors.New("say whose signature it has to be: --key, --identity or --signing-key")
-	case own && m.TransparencyLog:
-		return "", errEmbeddedLog
-	}
-	if err := r.connect(ctx); err != nil {
-		return "", err
-	}
-	r.digest = digest
-	if image == "" {
-		if err := r.last(ctx); err != nil {
-			return "", err
-		}
-	}
-	a := &attester{releaser: r}
-	if err := a.open(ctx); err != nil {
-		return "", err
-	}
-	args := []string{"--key-service", keyService}
-	switch {
-	case key != nil:
-		a.box, args = a.box.WithMountedFile("/key.pub", key), []string{"--key", "/key.pub"}
-	case identity != "":
-		args = []string{"--identity", identity}
-	case m.SigningKey != nil:
-		a.box, args = a.box.WithMountedFile("/key.pub", a.publicKey()), []string{"--key", "/key.pub"}
-	}
-	if m.TransparencyLog {
-		args = append(args, logFlag)
-	}
-	if trustedRoot != nil {
-		a.box, args = a.box.WithMountedFile("/trusted-root.json", trustedRoot), append(args, "--trusted-root", "/trusted-root.json")
 	}
 	said, err := a.look(ctx, revision, args...)
 	if err != nil {
@@ -125,6 +81,60 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 		return "", fmt.Errorf("attest verify-release: %w", err)
 	}
 	return v.summary(), nil
+}
+
+// trusting prepares the program for an image that is published, by its digest, and
+// returns the arguments that say whose signature it has to have.
+func (m *BackstageGitops) trusting(ctx context.Context, of signature) (a *attester, args []string, err error) {
+	name, digest, _ := strings.Cut(of.image, "@")
+	if of.image != "" && digest == "" {
+		return nil, nil, fmt.Errorf("--image is %q: name it by its digest, NAME@sha256:…", of.image)
+	}
+	if name = untagged(name); name != embeddedImage && strings.HasPrefix(name, registryHost+"/") {
+		return nil, nil, fmt.Errorf("--image is %q: the embedded registry's image is %s", of.image, embeddedImage)
+	}
+	if err := m.signing(); err != nil {
+		return nil, nil, err
+	}
+	r := m.releaser(target{image: name, remote: gitRemote, branch: of.branch, username: of.username, password: of.password})
+	own := of.key == nil && of.identity == "" && m.SigningKey == nil
+	switch {
+	case of.key != nil && of.identity != "":
+		return nil, nil, errors.New("say whose signature it has to be: --key or --identity, not both")
+	case own && !r.embeddedRegistry():
+		return nil, nil, errors.New("say whose signature it has to be: --key, --identity or --signing-key")
+	case own && m.TransparencyLog:
+		return nil, nil, errEmbeddedLog
+	}
+	if err := r.connect(ctx); err != nil {
+		return nil, nil, err
+	}
+	r.digest = digest
+	if of.image == "" {
+		if err := r.last(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	a = &attester{releaser: r}
+	if err := a.open(ctx); err != nil {
+		return nil, nil, err
+	}
+	args = []string{"--key-service", keyService}
+	switch {
+	case of.key != nil:
+		a.box, args = a.box.WithMountedFile("/key.pub", of.key), []string{"--key", "/key.pub"}
+	case of.identity != "":
+		args = []string{"--identity", of.identity}
+	case m.SigningKey != nil:
+		a.box, args = a.box.WithMountedFile("/key.pub", a.publicKey()), []string{"--key", "/key.pub"}
+	}
+	if m.TransparencyLog {
+		args = append(args, logFlag)
+	}
+	if of.trustedRoot != nil {
+		a.box, args = a.box.WithMountedFile("/trusted-root.json", of.trustedRoot), append(args, "--trusted-root", "/trusted-root.json")
+	}
+	return a, args, nil
 }
 
 // Hand on the public key that verifies what is signed: that of --signing-key, or
@@ -157,6 +167,10 @@ type attester struct {
 	box *dagger.Container
 	// made is what `attest image` said.
 	made attested
+	// seen is what `attest verify-release` said of an image that was released before, by
+	// the signature that it had to have.
+	seen      json.RawMessage
+	signature []string
 }
 
 // attested is what `attest image` says.
@@ -176,6 +190,12 @@ type verified struct {
 		Packages int
 	}
 	Origin struct{ Repository, Revision, Builder string }
+	// Proofs are the signed proofs of releases beside it, Unusable what else is.
+	Proofs []struct {
+		Digest, Verdict, Outcome string
+		Commit                   struct{ SHA, Branch string }
+	}
+	Unusable []struct{ PredicateType, Digest, Reason string }
 }
 
 func (v verified) summary() string {
@@ -196,7 +216,7 @@ func (v verified) summary() string {
 | Source | %[3]s at %[4]s |
 | Builder | %[5]s |
 | SBOM | %[6]s |
-`, v.Image, v.SignedBy, v.Origin.Repository, v.Origin.Revision, v.Origin.Builder, listed)
+%[7]s`, v.Image, v.SignedBy, v.Origin.Repository, v.Origin.Revision, v.Origin.Builder, listed, v.proven())
 }
 
 // attestProgram is the program of ci/attest, a Go module of its own.
@@ -332,32 +352,6 @@ func (a *attester) scanning(ctx context.Context, box *dagger.Container) (_ *dagg
 	}
 	return box, args, nil
 }
-
-// seal ties the release together in one signed document beside its report.
-func (a *attester) seal(ctx context.Context) error {
-	if a.built == nil || !a.made.Signed {
-		return nil
-	}
-	if commit, err := a.committed(); err != nil || commit.Nothing {
-		return err // no commit of this release
-	}
-	facts, err := json.Marshal(a.facts)
-	if err != nil {
-		return err
-	}
-	box, args := a.signer()
-	sealed := box.
-		WithNewFile("/facts.json", string(facts)).
-		WithExec(append([]string{"attest", "proof", "sign", "/facts.json", "--chart", chartPath, "--out", "/" + sealFile}, args...), dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	if err := succeeded(ctx, sealed); err != nil {
-		return fmt.Errorf("%w: the commit is there, without its proof", err)
-	}
-	a.sealed, err = sealed.File("/" + sealFile).Sync(ctx)
-	return err
-}
-
-// sealFile is the signed document in a release's report.
-const sealFile = "release.proof.json"
 
 // origin is where the image has to come from.
 func (a *attester) origin(revision string) []string {

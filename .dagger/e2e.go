@@ -106,6 +106,8 @@ type verifier struct {
 	platform  platform
 	// off leaves the commit unproven.
 	off bool
+	// keep puts what was proven where another run finds it, nil for nowhere.
+	keep func(context.Context) error
 
 	// started says that a cluster is being made; ready is closed when there is
 	// one, or failed says why not.
@@ -198,7 +200,10 @@ func (v *verifier) verify(ctx context.Context) error {
 	if err := v.accept(ctx, shown, err); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, nothing was committed", err, v.name(), v.digest)
 	}
-	return nil
+	if v.keep == nil {
+		return nil
+	}
+	return v.keep(ctx)
 }
 
 // accept keeps what was shown for the report, and refuses a commit of which not
@@ -283,13 +288,26 @@ func (v *verifier) propose(ctx context.Context) (*candidate, error) {
 	if digest != v.digest {
 		return nil, fmt.Errorf("the image to prove is %s, not %s as published", digest, v.digest)
 	}
-	var proposed struct{ Commit string }
+	var proposed proposal
 	if err := run(ctx, box, &proposed, append([]string{"propose", "--remote", v.target.remote, "--branch", v.target.branch, "--to", proofRemote,
 		"--chart", chartPath, "--image", v.name(), "--tag", v.source.Tag, "--digest", v.digest}, v.signIn...)...); err != nil {
 		return nil, err
 	}
-	v.candidate = proposed.Commit
+	v.candidate, v.proposed = proposed.Commit, proposed.raw
 	return &candidate{git, v.candidate, v.source.Repository.name(), v.digest}, nil
+}
+
+// proposal is what `gitops propose` says.
+type proposal struct {
+	Commit string
+	// raw is all of it.
+	raw json.RawMessage
+}
+
+func (p *proposal) UnmarshalJSON(data []byte) error {
+	type plain proposal
+	p.raw = append(json.RawMessage(nil), data...)
+	return json.Unmarshal(data, (*plain)(p))
 }
 
 // gitops is the helper program's command on a candidate, ready to run in the

@@ -232,6 +232,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	v := r.verifier(kubernetesVersion, 0)
 	v.off = !verify
 	a := &attester{releaser: r}
+	v.keep = a.record
 	failure := r.steps(ctx,
 		step{"Read the source", a.read},
 		step{"Start the services", r.connect},
@@ -300,8 +301,9 @@ type releaser struct {
 	// and is made again all the same.
 	there bool
 	named string
-	// candidate is the commit that was verified.
+	// candidate is the commit that was verified, proposed what is known of it.
 	candidate string
+	proposed  json.RawMessage
 	// proof is what was shown of it.
 	proof *dagger.Directory
 	// sealed is the signed document of the release.
@@ -644,9 +646,6 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	if r.proof != nil {
 		dir = dir.WithDirectory("proof", r.proof)
 	}
-	if r.sealed != nil {
-		dir = dir.WithFile(sealFile, r.sealed)
-	}
 	written, err := dir.File("report.json").Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
@@ -657,6 +656,9 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	summary, err := dir.File("report.md").Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	if r.sealed != nil {
+		dir = dir.WithFile(sealFile, r.sealed)
 	}
 	release := &Release{Outcome: document.Outcome, Pushed: document.Commit.SHA, Summary: summary, Report: dir}
 	if failure != nil {

@@ -21,7 +21,7 @@ var allowed = map[string][]string{
 	"actions":                          {"report"},
 	"attest":                           {"image"},
 	"attest/cmd/attest":                {"attest", "attest/policy", "attest/proof", "attest/provenance", "attest/sbom", "attest/scan", "git", "image"},
-	"attest/policy":                    {"attest", "attest/provenance", "attest/sbom"},
+	"attest/policy":                    {"attest", "attest/proof", "attest/provenance", "attest/sbom"},
 	"attest/proof":                     {"attest", "git", "imageref"},
 	"attest/provenance":                {"imageref"},
 	"attest/sbom":                      {},

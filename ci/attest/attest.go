@@ -20,6 +20,8 @@ const (
 	CycloneDX = "https://cyclonedx.org/bom"
 	// Provenance says what it was made of, and by what.
 	Provenance = "https://slsa.dev/provenance/v1"
+	// Proof ties a release together, see package proof.
+	Proof = "https://github.com/backstage-gitops/backstage-gitops/blob/main/ci/attest/README.md#proof-v1"
 )
 
 // Title is the name of a predicate type for people.
@@ -33,6 +35,8 @@ func Title(predicateType string) string {
 		return "CycloneDX SBOM"
 	case Provenance:
 		return "provenance"
+	case Proof:
+		return "proof"
 	}
 	return predicateType
 }

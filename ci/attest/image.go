@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -235,8 +236,9 @@ const bundleLimit = 32 << 20
 var ErrTooLarge = fmt.Errorf("more than %d MB, which is not read", bundleLimit>>20)
 
 // Bundles lists what is beside the image. Referrers of other kinds are left out; one that cannot be read is in the list,
-// with its problem, and does not hide the others.
-func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
+// with its problem, and does not hide the others. With predicate types those that are listed as of others are not read:
+// each takes requests, which registries limit.
+func (i *Image) Bundles(ctx context.Context, predicateTypes ...string) ([]Bundle, error) {
 	referrers, err := i.referrers(ctx)
 	if err != nil {
 		return nil, err
@@ -247,6 +249,9 @@ func (i *Image) Bundles(ctx context.Context) ([]Bundle, error) {
 			continue
 		}
 		b := Bundle{Digest: d.Digest.String(), PredicateType: d.Annotations[ociremote.BundlePredicateType]}
+		if len(predicateTypes) > 0 && b.PredicateType != "" && !slices.Contains(predicateTypes, b.PredicateType) {
+			continue
+		}
 		ours, err := i.read(ctx, &b)
 		if err != nil && fatal(ctx, err) {
 			return nil, fmt.Errorf("read what is attached: %w", i.explain(err))
@@ -460,7 +465,11 @@ func (i *Image) hidden(predicateType string) error {
 
 // find finds the statements among what the signer has attached, and returns their digests.
 func (i *Image) find(ctx context.Context, s *Signer, statements []Statement) ([]string, error) {
-	bundles, err := i.Bundles(ctx)
+	var kinds []string
+	for _, statement := range statements {
+		kinds = append(kinds, statement.PredicateType)
+	}
+	bundles, err := i.Bundles(ctx, kinds...)
 	if err != nil {
 		return nil, err
 	}

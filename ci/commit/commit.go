@@ -40,13 +40,13 @@ type Release struct {
 
 // Commit is a release commit, or the one that was there already.
 type Commit struct {
-	// SHA is the commit; with Nothing, the last commit that changed the chart's values.
+	// SHA is the commit; with Nothing, the one since which the chart has named the image.
 	SHA string `json:"commit"`
 	// Parent is the parent of SHA, empty for a first commit.
 	Parent string `json:"parent"`
 	// Base is the commit that the release was applied to.
 	Base string `json:"base"`
-	// Source is the commit that was released.
+	// Source is the commit that was released; with Nothing what SHA says of that, empty where it is no release's.
 	Source string `json:"source"`
 	// Nothing says that the chart at Base names the image already, so no commit was made.
 	Nothing bool `json:"nothing"`
@@ -54,7 +54,7 @@ type Commit struct {
 	Edits []bump.Edit `json:"edits"`
 	// Version is the chart's version after the release.
 	Version string `json:"chartVersion"`
-	// Tree is the tree of SHA, empty with Nothing. Unlike SHA it is the same whoever makes the commit, and when.
+	// Tree is the tree of SHA. Unlike SHA it is the same whoever makes the commit, and when.
 	Tree string `json:"tree,omitempty"`
 	// Files are the files of Edits as they are in Tree.
 	Files []File `json:"-"`
@@ -147,17 +147,7 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 	c := Commit{Base: base, Source: rel.Source, Edits: edits, Version: version}
 	if len(edits) == 0 {
 		c.Nothing, c.Edits = true, []bump.Edit{}
-		out, err := r.Run(ctx, "log", "-1", "--format=%H %P", base, "--", values.Path)
-		if err != nil {
-			return Commit{}, err
-		}
-		if made := strings.Fields(out); len(made) > 0 {
-			c.SHA = made[0]
-			if len(made) > 1 {
-				c.Parent = made[1]
-			}
-		}
-		return c, nil
+		return c, c.former(ctx, r, values.Path, rel.Pin)
 	}
 	values.Text, chart.Text = after.Values, after.Chart
 	if c.SHA, c.Tree, err = write(ctx, r, base, rel.Source, rel.Message(), values, chart); err != nil {
@@ -165,6 +155,47 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 	}
 	c.Parent, c.Files = base, []File{values, chart}
 	return c, nil
+}
+
+// former finds the commit since which the chart's values name the image: edits of others may have followed it.
+func (c *Commit) former(ctx context.Context, r *git.Repo, values string, pin bump.Pin) error {
+	out, err := r.Run(ctx, "log", "--format=%H %T %P", c.Base, "--", values)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if c.SHA != "" {
+			text, err := readEntry(ctx, r, fields[0], values)
+			if err != nil {
+				break // not there yet
+			}
+			if named, err := bump.Read(text.Text); err != nil || named != pin {
+				break
+			}
+		}
+		c.SHA, c.Tree, c.Parent = fields[0], fields[1], ""
+		if len(fields) > 2 {
+			c.Parent = fields[2]
+		}
+	}
+	c.Source = ""
+	if c.SHA == "" {
+		return nil
+	}
+	trailers, err := r.Run(ctx, "log", "-1", "--format=%(trailers:key="+SourceTrailer+",valueonly,separator=%x20)", c.SHA)
+	if err != nil {
+		return err
+	}
+	for _, source := range strings.Fields(trailers) {
+		if strings.Trim(source, "0123456789abcdef") != "" {
+			continue
+		}
+		if before, err := r.IsAncestor(ctx, source, c.SHA); err == nil && before {
+			c.Source = source
+		}
+	}
+	return nil
 }
 
 // write makes the commit that replaces files of base, by the author of releases and with the date of another commit:

@@ -169,6 +169,71 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// TestCreateNothing: where the chart names the image already the answer is the commit since which it does, and what was
+// released with that.
+func TestCreateNothing(t *testing.T) {
+	t.Parallel()
+	const file = "charts/backstage/values.yaml"
+	for name, c := range map[string]struct {
+		// made makes commits on top of a release's, which is checked out; it returns the commit that is wanted, empty for the
+		// release's own.
+		made func(t *testing.T, r *git.Repo) (want string)
+		// unreleased says that the wanted commit is no release's.
+		unreleased bool
+	}{
+		"the release's own": {made: func(*testing.T, *git.Repo) string { return "" }},
+		"others after it": {made: func(t *testing.T, r *git.Repo) string {
+			save(t, r, "file", map[string]string{"file": "2"})
+			return ""
+		}},
+		"another value after it": {made: func(t *testing.T, r *git.Repo) string {
+			save(t, r, "values", map[string]string{file: run(t, r, "show", "HEAD:"+file) + "\nreplicas: 3\n"})
+			save(t, r, "values", map[string]string{file: run(t, r, "show", "HEAD:"+file) + "\nmore: 1\n"})
+			return ""
+		}},
+		"another image between": {made: func(t *testing.T, r *git.Repo) string {
+			before := run(t, r, "show", "HEAD:"+file) + "\n"
+			save(t, r, "another", map[string]string{file: strings.Replace(before, digest(1), digest(2), 1)})
+			return save(t, r, "back", map[string]string{file: before})
+		}, unreleased: true},
+		"the same image under another tag between": {made: func(t *testing.T, r *git.Repo) string {
+			before := run(t, r, "show", "HEAD:"+file) + "\n"
+			save(t, r, "another", map[string]string{file: strings.Replace(before, "t1", "t2", 1)})
+			return save(t, r, "back", map[string]string{file: before})
+		}, unreleased: true},
+		"one that claims to be of what is not there": {made: func(t *testing.T, r *git.Repo) string {
+			before := run(t, r, "show", "HEAD:"+file) + "\n"
+			save(t, r, "another", map[string]string{file: strings.Replace(before, "t1", "t2", 1)})
+			return save(t, r, "back\n\nSource-Revision: "+strings.Repeat("f", 40)+"\nSource-Revision: --help", map[string]string{file: before})
+		}, unreleased: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := checkout(t)
+			head := run(t, r, "rev-parse", "HEAD")
+			released, err := commit.Create(t.Context(), r.Dir(), "HEAD", release(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, r, "reset", "-q", "--hard", released.SHA)
+			want, source := c.made(t, r), head
+			if want == "" {
+				want = released.SHA
+			}
+			if c.unreleased {
+				source = ""
+			}
+			got, err := commit.Create(t.Context(), r.Dir(), "HEAD", release(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !got.Nothing || got.SHA != want || got.Source != source || got.Parent != run(t, r, "rev-parse", want+"^") || got.Tree != run(t, r, "rev-parse", want+"^{tree}") || len(got.Edits) != 0 {
+				t.Errorf("%+v, want the commit %s of %q", got, want, source)
+			}
+		})
+	}
+}
+
 // TestCreateKeepsModesAndNeighbours: an executable values file, odd names and a submodule stay what they are.
 func TestCreateKeepsModesAndNeighbours(t *testing.T) {
 	t.Parallel()

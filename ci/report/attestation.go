@@ -96,6 +96,25 @@ type Verification struct {
 	} `json:"origin"`
 }
 
+// ProofBundle is the signed document that ties the release together, beside the image.
+type ProofBundle struct {
+	// Digest is that of its manifest in the registry, Kept says that it was there before.
+	Digest string `json:"digest,omitempty"`
+	Kept   bool   `json:"kept,omitempty"`
+	// Verdict is one sentence on what it is.
+	Verdict string `json:"verdict,omitempty"`
+	// Missing is why there is none.
+	Missing string `json:"missing,omitempty"`
+}
+
+func (b *ProofBundle) rows(t *table) {
+	if b.Digest == "" {
+		t.row("Proof bundle", "**none**: "+text(b.Missing))
+		return
+	}
+	t.row("Proof bundle", code(b.Digest)+", signed, beside the image: "+text(b.Verdict))
+}
+
 // checkAttestation refuses a release whose signature was not looked at, or is that of another image.
 func (d Document) checkAttestation() error {
 	if d.Attestation == nil {

@@ -55,6 +55,8 @@ type Facts struct {
 	Scan *Rescan `json:"scan"`
 	// Proof is the proof.json of gitops prove.
 	Proof *Proof `json:"proof"`
+	// ProofBundle is the output of attest proof sign, or why there is none.
+	ProofBundle *ProofBundle `json:"proofBundle"`
 	// Chart is the name that the chart was published under, the output of gitops chart publish, and who signed it.
 	Chart *Artifact `json:"chart"`
 	// Outcome is derived where it is empty.
@@ -78,6 +80,7 @@ type Document struct {
 	Chart         *Chart        `json:"chart"`
 	Commit        *Commit       `json:"commit"`
 	Proof         *Proof        `json:"proof,omitempty"`
+	ProofBundle   *ProofBundle  `json:"proofBundle,omitempty"`
 	Artifact      *Artifact     `json:"chartArtifact,omitempty"`
 	Timings       []Timing      `json:"timings"`
 }
@@ -154,7 +157,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, Artifact: f.Chart, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, ProofBundle: f.ProofBundle, Artifact: f.Chart, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -403,6 +406,9 @@ func (d Document) facts() *table {
 		if c.Remote != "" {
 			t.row("Remote", code(c.Branch)+" of "+code(c.Remote))
 		}
+	}
+	if d.ProofBundle != nil {
+		d.ProofBundle.rows(t)
 	}
 	if d.Chart != nil && d.Chart.Version != "" {
 		t.row("Chart version", code(d.Chart.Version))

@@ -3,13 +3,16 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
+	"github.com/backstage-gitops/backstage-gitops/ci/attest/proof"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/provenance"
 	"github.com/backstage-gitops/backstage-gitops/ci/attest/sbom"
 )
@@ -29,6 +32,8 @@ type Policy struct {
 	// Layers has the content of the layers compared with their digests as well. Whoever pulls the image does that, and what
 	// is signed does not depend on it: without, a few manifests are read instead of the whole image.
 	Layers bool
+	// Proof wants the signed proof of a release that a cluster ran beside the image.
+	Proof bool
 }
 
 // Verified is an image that a policy accepts.
@@ -42,8 +47,22 @@ type Verified struct {
 	// Packages is the number of packages in the SBOM; of an image of several platforms those of each.
 	Packages  int      `json:"packages,omitempty"`
 	Platforms []Listed `json:"platforms,omitempty"`
+	// Proofs are the signed proofs of releases of the image, those of releases first. An image is verified before it has one.
+	Proofs []Proof `json:"proofs,omitempty"`
 	// Unusable is what else is beside the image and could be taken for one of them; what others have signed is not.
 	Unusable []Unusable `json:"unusable,omitempty"`
+
+	// there are the digests of all that holds, several of a kind too.
+	there map[string]bool
+}
+
+// Proof is a signed proof of a release beside the image, which was checked as it is offline, and whose links to what is
+// beside the image hold.
+type Proof struct {
+	// Digest is that of the document's manifest in the registry, Verdict one sentence on what the document is.
+	Digest  string `json:"digest"`
+	Verdict string `json:"verdict"`
+	*proof.Chain
 }
 
 // Listed is the image of a platform, and the number of packages in its own SBOM.
@@ -75,7 +94,7 @@ func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier)
 			return nil, err
 		}
 	}
-	result := &Verified{Image: i.Ref(), SignedBy: v.Signer()}
+	result := &Verified{Image: i.Ref(), SignedBy: v.Signer(), there: map[string]bool{}}
 	want := p.Origin
 	if want.Revision == "" {
 		for _, of := range i.Platforms {
@@ -109,7 +128,53 @@ func (p Policy) Verify(ctx context.Context, i *attest.Image, v *attest.Verifier)
 		}
 		result.Platforms = append(result.Platforms, Listed{of.Platform, of.Digest(), found.packages})
 	}
-	return result, nil
+	wrong := telling(found.wrong[proof.PredicateType], result.linked())
+	if !p.Proof {
+		return result, nil
+	}
+	return result, result.proven(wrong)
+}
+
+// linked leaves out proofs of another provenance than the one beside the image, or of what is not beside it, and says what
+// is wrong with one.
+func (r *Verified) linked() (wrong error) {
+	r.Proofs = slices.DeleteFunc(r.Proofs, func(p Proof) bool {
+		var err error
+		if p.Provenance.Repository != r.Origin.Repository || p.Provenance.Revision != r.Origin.Revision {
+			err = fmt.Errorf("%w: its provenance is not the one beside the image", proof.ErrOtherSource)
+		}
+		for _, a := range p.Attached {
+			if !r.there[a.Digest] {
+				err = fmt.Errorf("%w: its %s %s", proof.ErrMissing, attest.Title(a.PredicateType), a.Digest)
+			}
+		}
+		if err != nil {
+			r.Unusable = append(r.Unusable, Unusable{proof.PredicateType, p.Digest, err.Error()})
+			wrong = err
+		}
+		return err != nil
+	})
+	slices.SortStableFunc(r.Proofs, func(a, b Proof) int {
+		return cmp.Or(proof.Compare(a.Chain, b.Chain), strings.Compare(a.Digest, b.Digest))
+	})
+	return wrong
+}
+
+// proven refuses an image without the proof of a release that a cluster ran; wrong is what is wrong with one.
+func (r *Verified) proven(wrong error) error {
+	for n, p := range r.Proofs {
+		err := p.Check(proof.Want{})
+		if err == nil {
+			return nil
+		}
+		if n == 0 && p.Outcome == proof.Released || wrong == nil {
+			wrong = err
+		}
+	}
+	if wrong != nil {
+		return fmt.Errorf("%s: its proof is refused: %w", r.Image, wrong)
+	}
+	return fmt.Errorf("%s: its proof is %w%s", r.Image, ErrMissing, unusable(r.Unusable))
 }
 
 // beside is what is beside an image, by its kinds.
@@ -130,7 +195,7 @@ func (r *Verified) read(ctx context.Context, i *attest.Image, v *attest.Verifier
 	for _, one := range bundles {
 		statement, err := one.Read(v, i)
 		if err == nil {
-			err = r.take(statement, i, want, b)
+			err = r.take(statement, i, one.Digest, want, b)
 		}
 		if err != nil {
 			b.wrong[one.PredicateType] = telling(b.wrong[one.PredicateType], err)
@@ -139,6 +204,7 @@ func (r *Verified) read(ctx context.Context, i *attest.Image, v *attest.Verifier
 			}
 			continue
 		}
+		r.there[one.Digest] = true
 		if _, taken := b.counts[statement.PredicateType]; !taken {
 			b.counts[statement.PredicateType] = attest.Attached{PredicateType: statement.PredicateType, Digest: one.Digest, Platform: i.Platform, Kept: true}
 		}
@@ -177,6 +243,9 @@ func unusable(all []Unusable) string {
 // telling is the error to show of two statements of a kind: what is wrong with one by the right signer says more than
 // that another is by somebody else.
 func telling(first, second error) error {
+	if second == nil {
+		return first
+	}
 	if first == nil || errors.Is(first, attest.ErrOtherKey) && !errors.Is(second, attest.ErrOtherKey) {
 		return second
 	}
@@ -184,7 +253,7 @@ func telling(first, second error) error {
 }
 
 // take looks into a statement that is signed as it should be.
-func (r *Verified) take(s *attest.Statement, i *attest.Image, want provenance.Facts, b *beside) error {
+func (r *Verified) take(s *attest.Statement, i *attest.Image, digest string, want provenance.Facts, b *beside) error {
 	switch s.PredicateType {
 	case attest.Provenance:
 		origin, err := provenance.Read(s.Predicate)
@@ -206,6 +275,12 @@ func (r *Verified) take(s *attest.Statement, i *attest.Image, want provenance.Fa
 		b.packages = len(doc.Packages) - 1
 	case attest.CycloneDX:
 		return sbom.CheckCycloneDX(s.Predicate, i.Digest())
+	case proof.PredicateType:
+		chain, err := proof.Read(s)
+		if err != nil {
+			return err
+		}
+		r.Proofs = append(r.Proofs, Proof{digest, chain.Verdict(), chain})
 	}
 	return nil
 }

@@ -20,20 +20,27 @@ import (
 )
 
 // PredicateType is the address of what the document means.
-const PredicateType = "https://github.com/backstage-gitops/backstage-gitops/blob/main/ci/attest/README.md#proof-v1"
+const PredicateType = attest.Proof
 
 var (
 	// ErrFacts says that a release's facts make no proof.
 	ErrFacts = errors.New("the facts make no proof")
 	// ErrNotRun says that no cluster ran the release.
 	ErrNotRun = errors.New("nothing ran it: the release was not proven in a cluster")
+	// ErrForgotten says that an earlier run of the release has left nothing that says whether a cluster ran it.
+	ErrForgotten = errors.New("nothing says any more whether a cluster ran it")
 	// ErrProposed says that the document is of a proposal: no branch has the commit.
 	ErrProposed = errors.New("it is a proposal and no release")
+	// ErrCandidate says that the document is of a commit that a cluster ran before it was pushed.
+	ErrCandidate = errors.New("it is a candidate and no release")
+	// ErrNoRelease says that the commit that names the image is not one of a release.
+	ErrNoRelease = errors.New("no release made the commit that names the image")
 	// ErrOtherImage and ErrOtherRevision say that it is a document on something else, and with ErrOtherSource,
 	// ErrOtherCommit and ErrOtherPod which link of the chain does not fit.
 	ErrOtherImage    = errors.New("it is of another image")
 	ErrOtherRevision = errors.New("it is of another source commit")
 	ErrOtherSource   = errors.New("the image was built from another commit")
+	ErrOtherBump     = errors.New("it is of another commit that names the image")
 	ErrOtherCommit   = errors.New("Argo CD ran another commit")
 	ErrOtherPod      = errors.New("a pod ran another image")
 	// ErrMissing says that something was not attached to the image.
@@ -50,11 +57,13 @@ const (
 	Released = "released"
 	// Proposed is a commit that waits in a pull request.
 	Proposed = "proposed"
+	// Candidate is a commit that a cluster ran, before it was pushed or proposed.
+	Candidate = "candidate"
 )
 
 // Chain is what the document says.
 type Chain struct {
-	// Outcome is Released or Proposed.
+	// Outcome is Released, Proposed or Candidate.
 	Outcome string `json:"outcome"`
 	// Revision is the commit that was released, InputsRevision the last one before it that changed the image.
 	Revision       string `json:"revision"`
@@ -68,6 +77,9 @@ type Chain struct {
 	Commit   Commit            `json:"commit"`
 	// ArgoCD is nil where no cluster ran it.
 	ArgoCD *ArgoCD `json:"argocd,omitempty"`
+
+	// earlier says that another run of the release made the commit.
+	earlier bool
 }
 
 // Origin is a commit of a repository, and what built it.
@@ -81,6 +93,8 @@ type Origin struct {
 type Commit struct {
 	SHA    string `json:"sha"`
 	Parent string `json:"parent"`
+	// Tree is what the commit holds, the same whoever made it.
+	Tree string `json:"tree,omitempty"`
 	// Candidate is the commit that was proven, where GitHub made another one with the same tree.
 	Candidate string `json:"candidate,omitempty"`
 	Remote    string `json:"remote"`
@@ -128,14 +142,19 @@ type facts struct {
 		Attached []attest.Attached `json:"attached"`
 	} `json:"attestation"`
 	Verification struct {
-		Origin Origin `json:"origin"`
+		Origin   Origin            `json:"origin"`
+		Attached []attest.Attached `json:"attached"`
 	} `json:"verification"`
 	Commit struct {
 		SHA       string `json:"commit"`
 		Parent    string `json:"parent"`
+		Tree      string `json:"tree"`
 		Candidate string `json:"candidate"`
-		Remote    string `json:"remote"`
-		Branch    string `json:"branch"`
+		// Nothing says that the commit was there before, and Source of which one it was the release then.
+		Nothing bool   `json:"nothing"`
+		Source  string `json:"source"`
+		Remote  string `json:"remote"`
+		Branch  string `json:"branch"`
 		// PullRequest is as GitHub's commit has it.
 		PullRequest *PullRequest `json:"pullRequest"`
 		Edits       []struct {
@@ -155,8 +174,22 @@ type facts struct {
 	} `json:"proof"`
 }
 
-// New makes the chain of a release's facts, and refuses facts that do not fit together.
+// New makes the chain of a release's facts, and refuses facts that do not fit together. Where an earlier run of the
+// release made the commit, the facts are what is beside the image and in the repository.
 func New(text []byte, chart string) (*Chain, error) {
+	return read(text, chart, func(c *Chain) {
+		if c.Commit.waits() {
+			c.Outcome = Proposed
+		}
+	})
+}
+
+// NewCandidate makes the chain of a commit that a cluster ran and that nobody has pushed yet.
+func NewCandidate(text []byte, chart string) (*Chain, error) {
+	return read(text, chart, func(c *Chain) { c.Outcome = Candidate })
+}
+
+func read(text []byte, chart string, end func(*Chain)) (*Chain, error) {
 	var f facts
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
@@ -165,15 +198,26 @@ func New(text []byte, chart string) (*Chain, error) {
 		Outcome:  Released,
 		Revision: f.Source.Revision, InputsRevision: f.Source.InputsRevision, Image: f.Image.Name + "@" + f.Image.Digest,
 		Provenance: f.Verification.Origin, Attached: f.Attestation.Attached,
-		Commit: Commit{SHA: f.Commit.SHA, Parent: f.Commit.Parent, Candidate: f.Commit.Candidate, Remote: f.Commit.Remote, Branch: f.Commit.Branch, Chart: chart, PullRequest: f.Commit.PullRequest},
-	}
-	if c.Commit.waits() {
-		c.Outcome = Proposed
+		Commit: Commit{
+			SHA: f.Commit.SHA, Parent: f.Commit.Parent, Tree: f.Commit.Tree, Candidate: f.Commit.Candidate,
+			Remote: f.Commit.Remote, Branch: f.Commit.Branch, Chart: chart, PullRequest: f.Commit.PullRequest,
+		},
+		earlier: f.Commit.Nothing,
 	}
 	for _, e := range f.Commit.Edits {
 		if e.Path == "image.digest" {
 			c.Commit.Digest = e.After
 		}
+	}
+	if c.earlier {
+		if f.Commit.Source == "" {
+			return nil, fmt.Errorf("%w: %s", ErrNoRelease, f.Commit.SHA)
+		}
+		// Nothing was left to edit: the chart names what the facts do.
+		c.Revision, c.Commit.Digest = f.Commit.Source, f.Image.Digest
+	}
+	if c.Attached == nil {
+		c.Attached = f.Verification.Attached
 	}
 	if f.Proof != nil && f.Proof.Proven {
 		c.ArgoCD = &ArgoCD{Revision: f.Proof.Revision}
@@ -187,8 +231,9 @@ func New(text []byte, chart string) (*Chain, error) {
 			}
 		}
 	}
+	end(c)
 	// Whether it is a release and whether a cluster ran it is for who reads the document to want.
-	if err := c.check(Want{Unproven: true, Proposed: true}); err != nil {
+	if err := c.check(anything); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFacts, err)
 	}
 	return c, nil
@@ -213,9 +258,13 @@ type Want struct {
 	Image string
 	// Revision is the commit that was released, in full; empty for any.
 	Revision string
-	// Unproven lets one pass that no cluster ran, Proposed one whose commit waits in a pull request.
-	Unproven, Proposed bool
+	// Unproven lets one pass that no cluster ran, Proposed one whose commit waits in a pull request, and Candidate one whose
+	// commit nobody has pushed yet.
+	Unproven, Proposed, Candidate bool
 }
+
+// anything is a document of whatever, as long as it fits together.
+var anything = Want{Unproven: true, Proposed: true, Candidate: true}
 
 // ErrWant says that nothing can be what is wanted.
 var ErrWant = errors.New("there is no such image or commit")
@@ -255,8 +304,10 @@ func (c *Chain) of(w Want) error {
 func (c *Chain) check(w Want) error {
 	_, digest, _ := strings.Cut(c.Image, "@")
 	switch {
-	case c.Outcome != Released && c.Outcome != Proposed || c.Commit.waits() != (c.Outcome == Proposed):
+	case !slices.Contains([]string{Released, Proposed, Candidate}, c.Outcome) || c.Commit.waits() != (c.Outcome == Proposed):
 		return fmt.Errorf("%w: it does not say whether it is of a release or of a proposal", ErrBroken)
+	case c.Outcome == Candidate && (c.Commit.PullRequest != nil || c.Commit.Candidate != "" || c.ArgoCD == nil):
+		return fmt.Errorf("%w: it does not say what ran the candidate", ErrBroken)
 	case c.Revision == "" || c.InputsRevision == "" || digest == "" || c.Commit.SHA == "":
 		return fmt.Errorf("%w: it names no source, image or commit", ErrBroken)
 	case c.Commit.Digest != digest:
@@ -264,13 +315,14 @@ func (c *Chain) check(w Want) error {
 	case c.Provenance.Revision != c.InputsRevision:
 		return fmt.Errorf("%w: its provenance says %s, the release %s", ErrOtherSource, c.Provenance.Revision, c.InputsRevision)
 	}
-	for _, kind := range []string{attest.Signature, attest.Provenance, attest.SPDX, attest.CycloneDX} {
-		if !slices.ContainsFunc(c.Attached, func(a attest.Attached) bool { return a.PredicateType == kind && a.Digest != "" }) {
-			return fmt.Errorf("%w: its %s", ErrMissing, attest.Title(kind))
-		}
+	if err := c.attached(); err != nil {
+		return err
 	}
 	if c.Outcome == Proposed && !w.Proposed {
 		return fmt.Errorf("%w: the commit %s waits in the pull request %s", ErrProposed, c.Commit.SHA, c.Commit.PullRequest.URL)
+	}
+	if c.Outcome == Candidate && !w.Candidate {
+		return fmt.Errorf("%w: nobody had pushed the commit %s when it was signed", ErrCandidate, c.Commit.SHA)
 	}
 	if c.ArgoCD == nil {
 		if w.Unproven {
@@ -292,14 +344,51 @@ func (c *Chain) check(w Want) error {
 	return nil
 }
 
+// attached refuses a chain that does not name all that has to be beside the image: signature and provenance, and the SBOMs of
+// each platform, where there are several.
+func (c *Chain) attached() error {
+	has := func(kind, platform string) bool {
+		return slices.ContainsFunc(c.Attached, func(a attest.Attached) bool {
+			return a.PredicateType == kind && a.Platform == platform && a.Digest != ""
+		})
+	}
+	for _, kind := range []string{attest.Signature, attest.Provenance} {
+		if !has(kind, "") {
+			return fmt.Errorf("%w: its %s", ErrMissing, attest.Title(kind))
+		}
+	}
+	var platforms []string
+	for _, a := range c.Attached {
+		if a.Platform != "" && !slices.Contains(platforms, a.Platform) {
+			platforms = append(platforms, a.Platform)
+		}
+	}
+	if platforms == nil {
+		platforms = []string{""}
+	}
+	for _, platform := range platforms {
+		for _, kind := range []string{attest.SPDX, attest.CycloneDX} {
+			if !has(kind, platform) {
+				return fmt.Errorf("%w: its %s", ErrMissing, strings.TrimSpace(attest.Title(kind)+" "+platform))
+			}
+		}
+	}
+	return nil
+}
+
 // Sign makes the signed document of a chain, a Sigstore bundle.
 func (c *Chain) Sign(ctx context.Context, s *attest.Signer) ([]byte, error) {
-	predicate, err := json.Marshal(c)
+	statement, err := c.statement()
 	if err != nil {
 		return nil, err
 	}
+	return s.Sign(ctx, statement)
+}
+
+func (c *Chain) statement() (attest.Statement, error) {
+	predicate, err := json.Marshal(c)
 	name, digest, _ := strings.Cut(c.Image, "@")
-	return s.Sign(ctx, attest.NewStatement(name, strings.TrimPrefix(digest, "sha256:"), PredicateType, predicate))
+	return attest.NewStatement(name, strings.TrimPrefix(digest, "sha256:"), PredicateType, predicate), err
 }
 
 // Verdict is one sentence on what the document proves.
@@ -307,6 +396,9 @@ func (c *Chain) Verdict() string {
 	ran := "no cluster ran it"
 	if c.ArgoCD != nil {
 		ran = fmt.Sprintf("Argo CD ran it from %s, in %d containers", c.ArgoCD.Revision, len(c.ArgoCD.Running))
+	}
+	if c.Outcome == Candidate {
+		return fmt.Sprintf("a candidate and no release: the commit %s was to name %s on %s; %s", c.Commit.SHA, c.Image, c.Commit.Branch, ran)
 	}
 	if c.Outcome == Proposed {
 		return fmt.Sprintf("a proposal and no release: the commit %s waits in the pull request %s to name %s on %s; %s", c.Commit.SHA, c.Commit.PullRequest.URL, c.Image, c.Commit.Branch, ran)
@@ -324,6 +416,15 @@ func Verify(text []byte, v *attest.Verifier, w Want) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := Read(statement)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Check(w)
+}
+
+// Read reads the chain of a statement, and refuses one that does not fit together.
+func Read(statement *attest.Statement) (*Chain, error) {
 	if statement.PredicateType != PredicateType {
 		return nil, fmt.Errorf("%w: it is a %s", ErrBroken, attest.Title(statement.PredicateType))
 	}
@@ -331,11 +432,7 @@ func Verify(text []byte, v *attest.Verifier, w Want) (*Chain, error) {
 	if err := json.Unmarshal(statement.Predicate, &c); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	// First whether it is on what is wanted at all.
-	if err := c.of(w); err != nil {
-		return nil, err
-	}
-	if err := c.check(w); err != nil {
+	if err := c.check(anything); err != nil {
 		return nil, err
 	}
 	_, digest, _ := strings.Cut(c.Image, "@")
@@ -343,6 +440,15 @@ func Verify(text []byte, v *attest.Verifier, w Want) (*Chain, error) {
 		return nil, fmt.Errorf("%w: its subject is not %s", ErrOtherImage, digest)
 	}
 	return &c, nil
+}
+
+// Check refuses a chain that is not what is wanted.
+func (c *Chain) Check(w Want) error {
+	// First whether it is on what is wanted at all.
+	if err := c.of(w); err != nil {
+		return err
+	}
+	return c.check(w)
 }
 
 // In compares the chain with a clone of the repository: its commits are there, one after the other, the last one of a
@@ -377,6 +483,15 @@ func (c *Chain) In(ctx context.Context, repo *git.Repo) error {
 	}
 	if parent != c.Commit.Parent {
 		return fmt.Errorf("%w: the parent of %s is %s, not %s", ErrRepository, c.Commit.SHA, parent, c.Commit.Parent)
+	}
+	if c.Commit.Tree != "" {
+		tree, err := repo.Run(ctx, "rev-parse", c.Commit.SHA+"^{tree}")
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRepository, err)
+		}
+		if tree != c.Commit.Tree {
+			return fmt.Errorf("%w: the tree of %s is %s, not %s", ErrRepository, c.Commit.SHA, tree, c.Commit.Tree)
+		}
 	}
 	text, err := repo.Run(ctx, "show", c.Commit.SHA+":"+path.Join(c.Commit.Chart, "values.yaml"))
 	if err != nil {

@@ -120,3 +120,103 @@ func TestProofOffline(t *testing.T) {
 		})
 	}
 }
+
+// TestProofBesideImage: the document of a release is beside its image, from where it is fetched and checked; a later run
+// finds it there, or makes it of what an interrupted one has left.
+func TestProofBesideImage(t *testing.T) {
+	private := keyPair(t)
+	ref, _ := publish(t, registryHost(t, nil))
+	digest := ref[strings.Index(ref, "@")+1:]
+	t.Setenv(keyVariable, private)
+	t.Setenv(keyPasswordVariable, canary)
+	must(t, with([]string{"image", ref, "--name", "example.com/app"}, origin...)...)
+
+	// The facts of the release, and of the run after it, are those of the registry.
+	verify := []string{"verify-release", ref, "--name", "example.com/app", "--key", "cosign.pub"}
+	var said map[string]any
+	if err := json.Unmarshal([]byte(must(t, verify...)), &said); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, nothing bool) {
+		var f map[string]any
+		if err := json.Unmarshal(facts(t, digest, func(commit map[string]any) { commit["tree"] = strings.Repeat("d", 40) }), &f); err != nil {
+			t.Fatal(err)
+		}
+		f["attestation"], f["verification"] = map[string]any{}, said
+		if nothing {
+			commit := f["commit"].(map[string]any)
+			commit["nothing"], commit["source"] = true, revision
+			delete(commit, "edits")
+			delete(f, "proof")
+		}
+		text, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("facts.json", false)
+	write("later.json", true)
+	attach := []string{"--attach", ref, "--name", "example.com/app"}
+	fetch := []string{"proof", "fetch", ref, "--name", "example.com/app", "--key", "cosign.pub", "--out", "fetched.json"}
+
+	if _, err := attestRun(t, fetch...); err == nil || !refused(err) || !strings.Contains(err.Error(), "no signed proof is beside it") {
+		t.Errorf("nothing is there: %v", err)
+	}
+	if _, err := attestRun(t, with(verify, "--require-proof")...); err == nil || !strings.Contains(err.Error(), "its proof is missing") {
+		t.Errorf("nothing is there: %v", err)
+	}
+	if _, err := attestRun(t, with([]string{"proof", "sign", "later.json"}, attach...)...); err == nil || !refused(err) || !strings.Contains(err.Error(), "nothing says any more whether a cluster ran it") {
+		t.Errorf("nothing was left: %v", err)
+	}
+
+	var candidate, first, second sealed
+	for _, c := range []struct {
+		args []string
+		out  *sealed
+	}{
+		{[]string{"proof", "sign", "facts.json", "--candidate"}, &candidate},
+		{[]string{"proof", "sign", "later.json", "--out", "first.json"}, &first},
+		{[]string{"proof", "sign", "later.json", "--out", "second.json"}, &second},
+	} {
+		if err := json.Unmarshal([]byte(must(t, with(c.args, attach...)...)), c.out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if candidate.Outcome != proof.Candidate || first.Outcome != proof.Released || first.Kept || first.ArgoCD == nil || first.Digest == candidate.Digest || !second.Kept || second.Digest != first.Digest {
+		t.Errorf("candidate %+v, first %+v, second %+v", candidate, first, second)
+	}
+	if out := must(t, fetch...); !strings.Contains(out, first.Digest) || !strings.Contains(out, `"verdict": "a release: the commit `+bump) {
+		t.Errorf("it fetches %s", out)
+	}
+	var texts []string
+	for _, name := range []string{"first.json", "second.json", "fetched.json"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	if texts[0] != texts[1] || texts[0] != texts[2] {
+		t.Error("what was signed, kept and fetched differ")
+	}
+	must(t, "proof", "verify", "fetched.json", "--key", "cosign.pub", "--image", "example.com/app@"+digest)
+	if out := must(t, with(verify, "--require-proof")...); !strings.Contains(out, first.Digest) || !strings.Contains(out, "a candidate and no release") {
+		t.Errorf("it does not say what is beside the image: %s", out)
+	}
+	must(t, with(fetch, "--commit", bump, "--revision", revision)...)
+	for flag, c := range map[string]struct{ value, want string }{
+		"--commit":   {revision, "it is of another commit that names the image"},
+		"--revision": {bump, "it is of another source commit"},
+	} {
+		if _, err := attestRun(t, with(fetch, flag, c.value)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", flag, err, c.want)
+		}
+	}
+	other, _ := publish(t, registryHost(t, nil))
+	if _, err := attestRun(t, "proof", "sign", "facts.json", "--attach", other[:strings.Index(other, "@")]+":1"); err == nil || !strings.Contains(err.Error(), "may be another image tomorrow") {
+		t.Errorf("by a tag: %v", err)
+	}
+}

@@ -20,6 +20,10 @@ signed the image, its provenance and its SBOMs, and the provenance names the rig
 and builder. Without --revision the commit is that of the image's own label; what else is not given may be anything.
 With --layers=false the content of layers is not read: whoever pulls them compares it with what is signed.
 
+The signed proofs of releases beside it are checked as well, as proof verify does offline, and that what they name is
+beside the image; the result has the verdict on each. An image has none until its commit is pushed: --require-proof
+refuses one without the proof of a release that a cluster ran.
+
 Refused by name: an image that is unsigned, signed by another key, or tampered with; an attestation that is
 tampered with, on another image, or missing; a provenance of another repository, commit or builder.`,
 		Example: `  attest verify-release docker.io/user/backstage-gitops@sha256:… --key cosign.pub --repository https://github.com/user/repo`,
@@ -43,6 +47,7 @@ tampered with, on another image, or missing; a provenance of another repository,
 	at.flags(cmd)
 	of.flags(cmd)
 	originFlags(cmd, &p.Origin)
+	cmd.Flags().BoolVar(&p.Proof, "require-proof", false, "refuse an image without the signed proof of a release that a cluster ran")
 	cmd.Flags().BoolVar(&p.Layers, "layers", true, "read the image's layers, and compare them with their digests")
 	return cmd
 }

@@ -158,6 +158,11 @@ type document struct {
 		Image  string
 		Origin struct{ Revision string }
 	}
+	// ProofBundle is the signed document of the release, beside the image.
+	ProofBundle struct {
+		Digest, Verdict, Missing string
+		Kept                     bool
+	}
 	// ChartArtifact is the chart beside the image.
 	ChartArtifact struct{ Name, Version, Digest, SignedBy string }
 	Timings       []struct {

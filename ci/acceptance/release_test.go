@@ -94,15 +94,30 @@ func TestRelease(t *testing.T) {
 		if !slices.Contains(first.Report.Entries, "release.proof.json") {
 			t.Errorf("the report is %q, without the signed proof", first.Report.Entries)
 		}
+		if proof := report.ProofBundle; proof.Digest == "" || proof.Kept || !strings.HasPrefix(proof.Verdict, "a release: the commit "+first.Commit) || !strings.HasSuffix(proof.Verdict, "no cluster ran it") {
+			t.Errorf("the report says of the signed proof %+v", proof)
+		}
 		said, err := verify(t, m, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"## Verified " + first.Image, report.Source.InputsRevision, "https://github.com/backstage-gitops/backstage-gitops"} {
+		for _, want := range []string{"## Verified " + first.Image, report.Source.InputsRevision, "https://github.com/backstage-gitops/backstage-gitops", "| Proof | " + report.ProofBundle.Digest + ": a release: the commit " + first.Commit} {
 			if !strings.Contains(said, want) {
 				t.Errorf("%q is not in\n%s", want, said)
 			}
 		}
+	})
+
+	t.Run("proof", func(t *testing.T) {
+		fetched, err := call[struct{ ReleaseProof struct{ Contents string } }](t, m, fmt.Sprintf("releaseProof(unproven: true, revision: %q) { contents }", head))
+		if err != nil || !strings.Contains(fetched.ReleaseProof.Contents, "dsseEnvelope") {
+			t.Errorf("it fetches %q, %v", fetched.ReleaseProof.Contents, err)
+		}
+		_, err = call[struct{ ReleaseProof struct{ Contents string } }](t, m, "releaseProof { contents }")
+		refused(t, err, "its proof is refused: ")
+		refused(t, err, "the release was not proven in a cluster")
+		_, err = call[struct{ ReleaseProof struct{ Contents string } }](t, m, fmt.Sprintf("releaseProof(unproven: true, commit: %q) { contents }", head))
+		refused(t, err, "it is of another commit that names the image: "+first.Commit)
 	})
 
 	t.Run("refused", func(t *testing.T) {
@@ -133,6 +148,9 @@ func TestRelease(t *testing.T) {
 		}
 		if !strings.HasPrefix(answer.Release, "## Nothing to release") || !strings.Contains(answer.Release, report.Image.Digest) {
 			t.Errorf("it does not say that there is nothing to release but %s:\n%s", first.Image, answer.Release)
+		}
+		if !strings.Contains(answer.Release, "| Proof bundle | `"+report.ProofBundle.Digest+"`") {
+			t.Errorf("it does not name the proof %s that is there:\n%s", report.ProofBundle.Digest, answer.Release)
 		}
 		if tip := git(t, cloneEmbedded(t, m), "rev-parse", "main"); tip != first.Commit {
 			t.Errorf("main of the Git remote went on from %s to %s", first.Commit, tip)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,33 @@ func TestOwnTargets(t *testing.T) {
 		t.Errorf("main of the Git remote is %s, want the release's commit %s", tip, done.Commit)
 	}
 
+	// The proof of the release is beside the image. Where it is not, as after a release that ended before it, the next one
+	// makes it, and where it is, none.
+	proof := done.document(t).ProofBundle
+	if proof.Digest == "" || proof.Kept {
+		t.Errorf("the report says of the proof %+v", proof)
+	}
+	there, err := try(password, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := there.document(t).ProofBundle; there.Outcome != "nothing-to-release" || !kept.Kept || kept.Digest != proof.Digest || !slices.Contains(there.Report.Entries, "release.proof.json") {
+		t.Errorf("with the proof there it ended with %q, of the proof it says %+v, and the report is %q", there.Outcome, kept, there.Report.Entries)
+	}
+	detach(t, registry.storage, done.Image, proof.Digest)
+	if there, err = try(password, token); err != nil {
+		t.Fatal(err)
+	}
+	made := there.document(t).ProofBundle
+	if there.Outcome != "nothing-to-release" || made.Kept || made.Digest == "" || made.Digest == proof.Digest || made.Verdict != proof.Verdict {
+		t.Errorf("without the proof it ended with %q, and of the proof it says %+v, before %+v", there.Outcome, made, proof)
+	}
+	fetch := exec.CommandContext(t.Context(), "gitops", "proof", "fetch", done.Image, "--key", public, "--username", "somebody", "--unproven", "--out", filepath.Join(t.TempDir(), "proof.json"))
+	fetch.Env = append(os.Environ(), "GITOPS_REGISTRY_PASSWORD="+password)
+	if out, err := fetch.CombinedOutput(); err != nil || !strings.Contains(string(out), made.Digest) {
+		t.Errorf("it fetches %s, %v", out, err)
+	}
+
 	// Another key: there is nothing to commit, and what that key has not signed it signs.
 	other, otherPublic := keyPair(t, keyPassword)
 	signing.Key = other
@@ -175,6 +203,35 @@ func TestOwnTargets(t *testing.T) {
 		for _, dir := range []string{registry.storage, remote.repository} {
 			holds(t, dir, secret)
 		}
+	}
+}
+
+// detach has a registry's storage list what is attached to an image as it was before a digest was: this registry has the list
+// under a tag.
+func detach(t *testing.T, storage, image, digest string) {
+	t.Helper()
+	root := filepath.Join(storage, "docker/registry/v2")
+	_, sum, _ := strings.Cut(image, "@sha256:")
+	tag := filepath.Join(root, "repositories/portal/_manifests/tags/sha256-"+sum)
+	lists, err := os.ReadDir(filepath.Join(tag, "index/sha256"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, most := "", 0
+	for _, list := range lists {
+		text, err := os.ReadFile(filepath.Join(root, "blobs/sha256", list.Name()[:2], list.Name(), "data"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte(`"digest":`)); n > most && !bytes.Contains(text, []byte(digest)) {
+			before, most = list.Name(), n
+		}
+	}
+	if before == "" {
+		t.Fatalf("there was no list without %s", digest)
+	}
+	if err := os.WriteFile(filepath.Join(tag, "current/link"), []byte("sha256:"+before), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

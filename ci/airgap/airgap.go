@@ -615,7 +615,7 @@ func (a Airgap) stop(ctx context.Context) error {
 			// not come to it discards its whole cache when it starts again.
 			// Its end is no error, whatever it ends with.
 			_ = runc("kill", id, "TERM")
-			if pid, err := readPID(filepath.Join(a.state(), "engine.pid")); err == nil && !waitGone(pid, 20*time.Second) {
+			if pid, err := readPID(filepath.Join(a.state(), "engine.pid")); err == nil && !waitGone(pid, time.Minute) {
 				fmt.Fprintln(a.Progress, "airgap: the engine does not end, a client may still be connected; it is killed, which costs its cache")
 			}
 			errs = append(errs, runc("delete", "--force", id))

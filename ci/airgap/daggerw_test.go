@@ -282,18 +282,34 @@ func TestDaggerwSets(t *testing.T) {
 	}
 }
 
-// TestDaggerwNamesE2e: the CLI knows the function e2e by another name, and no
-// other word changes.
+// The CLI knows the function e2e by another name. A flag's value, such as a branch, stays.
 func TestDaggerwNamesE2e(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	m.env = append(m.env, "DAGGERW=airgap")
-	m.program("git", "echo tree")
-	m.program("airdagger", `printf '<%s>' "$@"`)
-	m.engineEnv(fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\nairgap_sets='core cluster'\n", os.Getpid()))
-	out, errs, _ := m.daggerw("call", "e2e", "report", "export", "--path", "a b/e2e", "")
-	if want := "<call><e-2-e><report><export><--path><a b/e2e><>"; out != want {
-		t.Errorf("dagger is called with %s (%s), want %s", out, errs, want)
+	cases := map[string]struct{ args, want []string }{
+		"the function": {
+			[]string{"call", "e2e", "report", "export", "--path", "a b/e2e", ""},
+			[]string{"call", "e-2-e", "report", "export", "--path", "a b/e2e", ""},
+		},
+		"a flag's value":            {[]string{"call", "release", "--branch", "e2e"}, []string{"call", "release", "--branch", "e2e"}},
+		"a value with a sign":       {[]string{"call", "release", "--branch=e2e"}, []string{"call", "release", "--branch=e2e"}},
+		"after a flag with a value": {[]string{"call", "--url=x", "e2e"}, []string{"call", "--url=x", "e-2-e"}},
+		"after a value":             {[]string{"call", "--url", "x", "e2e"}, []string{"call", "--url", "x", "e-2-e"}},
+		"after a switch":            {[]string{"call", "--ephemeral", "e2e"}, []string{"call", "--ephemeral", "e-2-e"}},
+		"after a short switch":      {[]string{"-q", "call", "e2e", "-o", "out"}, []string{"-q", "call", "e-2-e", "-o", "out"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			m.env = append(m.env, "DAGGERW=airgap")
+			m.program("git", "echo tree")
+			m.program("airdagger", `printf '<%s>' "$@"`)
+			m.engineEnv(fmt.Sprintf("airgap_id=:\nairgap_tree=tree\nairgap_pid=%d\nairgap_sets='core cluster'\n", os.Getpid()))
+			out, errs, _ := m.daggerw(c.args...)
+			if want := "<" + strings.Join(c.want, "><") + ">"; out != want {
+				t.Errorf("dagger is called with %s (%s), want %s", out, errs, want)
+			}
+		})
 	}
 }
 

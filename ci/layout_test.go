@@ -5,8 +5,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +17,8 @@ import (
 
 const module = "github.com/backstage-gitops/backstage-gitops/ci/"
 
-// allowed are the imports within ci, as in the table of README.md. Programs and tests may import anything but
-// programs.
+// allowed are the imports within ci, as the table of README.md has them for the packages that it names. Programs and
+// tests may import anything but programs.
 var allowed = map[string][]string{
 	"actions":                          {"report"},
 	"attest":                           {"image"},
@@ -99,6 +101,47 @@ func TestImportsRunOneWay(t *testing.T) {
 			t.Errorf("the package %s of the table is not there", pkg)
 		}
 	}
+}
+
+// The README's table names every package at the top of ci, with the imports that are allowed.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for line := range strings.Lines(string(readme)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if len(cells) == 4 && strings.HasPrefix(cells[0], " `") {
+			rows[strings.Trim(cells[0], " `")] = quoted.FindAllString(cells[3], -1)
+		}
+	}
+	for pkg, want := range allowed {
+		got, found := rows[pkg]
+		switch {
+		case !found && strings.Contains(pkg, "/"):
+		case !found:
+			t.Errorf("the table lacks a row of the package %s", pkg)
+		case strings.Join(got, "") != quote(want):
+			t.Errorf("the table lets %s import %s, the rule is %s", pkg, strings.Join(got, ""), quote(want))
+		}
+	}
+	for pkg := range rows {
+		if _, found := allowed[pkg]; !found && !strings.HasPrefix(pkg, "cmd/") {
+			t.Errorf("the table has a row of %s, for which there is no rule", pkg)
+		}
+	}
+}
+
+var quoted = regexp.MustCompile("`[^`]+`")
+
+func quote(names []string) string {
+	var all strings.Builder
+	for _, name := range names {
+		all.WriteString("`" + name + "`")
+	}
+	return all.String()
 }
 
 func check(t *testing.T, file, pkg, imported string) {

@@ -37,6 +37,23 @@ type Release struct {
 
 	// +private
 	Pushed string
+
+	// Early says that it was refused before anything was done: no report says more.
+	//
+	// +private
+	Early bool
+
+	// +private
+	Program *dagger.File
+}
+
+// Hand on what tells a job of GitHub Actions of the release: the report in report/,
+// and the helper program. `job export --path out` keeps both, where the release ended
+// early too; then, on the job's runner, `out/gitops actions report --report
+// out/report/report.json` writes outputs, summary and annotation, and fails where the
+// release failed.
+func (r *Release) Job() *dagger.Directory {
+	return dag.Directory().WithFile("gitops", r.Program).WithDirectory("report", r.Report)
 }
 
 // Fail where the release ended early. The answer is the ID of the report, as the CLI
@@ -147,6 +164,9 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	if err != nil {
 		return "", err
 	}
+	if released.Early {
+		return "", errors.New(released.Failure)
+	}
 	return released.Summary, released.failed()
 }
 
@@ -155,8 +175,8 @@ func (m *BackstageGitops) Release(ctx context.Context,
 //
 // A function of its own, because the Dagger CLI prints the ID of an object and
 // nothing of what it holds. Fails where the release ended early, but for `outcome`,
-// `failure`, `summary` and `report`: `released report export --path out` keeps the
-// evidence in either case.
+// `failure`, `summary`, `report` and `job`: `released report export --path out` keeps
+// the evidence in either case.
 //
 // +cache="never"
 func (m *BackstageGitops) Released(ctx context.Context,
@@ -254,13 +274,11 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Publish the chart", a.chart},
 	)
 	v.end(ctx)
-	if failure != nil && r.source == nil {
-		return nil, failure // refused before anything was done
-	}
 	release, err := r.report(ctx, failure)
 	if err != nil {
 		return nil, errors.Join(failure, err)
 	}
+	release.Early = r.source == nil
 	return release, nil
 }
 
@@ -660,7 +678,7 @@ func (r *releaser) report(ctx context.Context, failure error) (*Release, error) 
 	if r.sealed != nil {
 		dir = dir.WithFile(sealFile, r.sealed)
 	}
-	release := &Release{Outcome: document.Outcome, Pushed: document.Commit.SHA, Summary: summary, Report: dir}
+	release := &Release{Outcome: document.Outcome, Pushed: document.Commit.SHA, Summary: summary, Report: dir, Program: r.m.gitops()}
 	if failure != nil {
 		release.Failure = failure.Error()
 	}

@@ -1,5 +1,5 @@
-// Package actions tells GitHub Actions how a release went: outputs of the step, the job's summary, an annotation of the
-// file that is at fault. Anywhere else it prints the report.
+// Package actions tells GitHub Actions how a release, or another call, went: outputs of the step, the job's summary, an
+// annotation of the file that is at fault. Anywhere else it prints the report.
 package actions
 
 import (
@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,14 +35,65 @@ type Job struct {
 func (j Job) running() bool { return j.Getenv("GITHUB_ACTIONS") == "true" }
 
 // Report tells of a release.
-func (j Job) Report(d report.Document) (err error) {
+func (j Job) Report(d report.Document) error {
+	title := "Release failed"
+	if d.Outcome == report.PublishedNotCommitted {
+		title = "Published, but not committed"
+	}
+	for _, step := range d.Timings {
+		if step.Failed {
+			title += ": " + step.Step
+		}
+	}
+	return j.tell(told{
+		name: "Report of the release", title: title, reason: d.Reason, failed: d.Failure() != "", markdown: string(d.Markdown()), outputs: outputs(d),
+	})
+}
+
+// Result is how something went that is no release, such as a rollback.
+type Result struct {
+	// Title says what it is, such as Rollback.
+	Title string `json:"title"`
+	// Failure is why it failed, one sentence; empty where it did not.
+	Failure string `json:"failure"`
+	// Summary is the report, Markdown.
+	Summary string `json:"summary"`
+	// Outputs are those of the step.
+	Outputs map[string]string `json:"outputs"`
+}
+
+// Tell tells of a result.
+func (j Job) Tell(r Result) error {
+	markdown := strings.TrimSpace(r.Summary) + "\n"
+	if r.Failure != "" {
+		markdown = strings.TrimSpace("## "+r.Title+" failed\n\n"+oneLine(r.Failure)+"\n\n"+markdown) + "\n"
+	}
+	t := told{name: "Report: " + r.Title, title: r.Title + " failed", reason: r.Failure, failed: r.Failure != "", markdown: markdown}
+	for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
+		t.outputs = append(t.outputs, output{name, oneLine(r.Outputs[name])})
+	}
+	return j.tell(t)
+}
+
+// told is what a job is told.
+type told struct {
+	// name is that of the group in the log, title that of the annotation.
+	name, title string
+	// reason is why something ended as it did; failed says that this is a failure.
+	reason   string
+	failed   bool
+	markdown string
+	outputs  []output
+}
+
+func (j Job) tell(t told) (err error) {
 	if !j.running() {
-		_, err := j.Log.Write(d.Markdown())
+		_, err := io.WriteString(j.Log, t.markdown)
 		return err
 	}
 	for _, name := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
 		if j.Getenv(name) == "" {
-			return fmt.Errorf("%s is not set; pass it on to where the release is reported", name)
+			return fmt.Errorf("%s is not set; pass it on to where the report is told", name)
 		}
 	}
 	// The library has no other way to say that a file could not be written.
@@ -57,28 +110,28 @@ func (j Job) Report(d report.Document) (err error) {
 			}
 		}
 	}
-	j.print(a, d)
-	j.annotate(a, d)
-	for _, o := range outputs(d) {
+	j.print(a, t)
+	j.annotate(a, t)
+	for _, o := range t.outputs {
 		a.SetOutput(o.name, o.value)
 	}
-	a.AddStepSummary(string(d.Markdown()))
+	a.AddStepSummary(t.markdown)
 	return nil
 }
 
 // print writes the report to the job's log, folded, and with nothing in it taken for a command.
-func (j Job) print(a *githubactions.Action, d report.Document) {
-	a.Group("Report of the release")
+func (j Job) print(a *githubactions.Action, t told) {
+	a.Group(t.name)
 	resume := rand.Text()
 	a.IssueCommand(&githubactions.Command{Name: "stop-commands", Message: resume})
-	a.Infof("%s", d.Markdown())
+	a.Infof("%s", t.markdown)
 	a.IssueCommand(&githubactions.Command{Name: resume})
 	a.EndGroup()
 }
 
 type output struct{ name, value string }
 
-// outputs are those of the step, each in one line.
+// outputs are those of a release's step, each in one line.
 func outputs(d report.Document) []output {
 	var image, digest, tag, commit string
 	if i := d.Image; i != nil && i.Digest != "" {
@@ -92,37 +145,30 @@ func outputs(d report.Document) []output {
 		{"released", strconv.FormatBool(d.Outcome == report.Released)},
 	}
 	for i := range all {
-		all[i].value = strings.Join(strings.Fields(all[i].value), " ")
+		all[i].value = oneLine(all[i].value)
 	}
 	return all
 }
 
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
 // annotate marks what failed, at the file and line that the reason names where the checkout holds it.
-func (j Job) annotate(a *githubactions.Action, d report.Document) {
-	if d.Reason == "" {
+func (j Job) annotate(a *githubactions.Action, t told) {
+	if t.reason == "" {
 		return
 	}
-	title := "Release failed"
-	if d.Outcome == report.PublishedNotCommitted {
-		title = "Published, but not committed"
-	}
-	for _, step := range d.Timings {
-		if step.Failed {
-			title += ": " + step.Step
-		}
-	}
-	fields := map[string]string{"title": title}
-	if p, ok := locate(j.Checkout, d.Reason); ok {
+	fields := map[string]string{"title": t.title}
+	if p, ok := locate(j.Checkout, t.reason); ok {
 		fields["file"], fields["line"] = p.file, p.line
 		if p.column != "" {
 			fields["col"] = p.column
 		}
 	}
 	a = a.WithFieldsMap(fields)
-	if d.Outcome == report.Failed || d.Outcome == report.PublishedNotCommitted {
-		a.Errorf("%s", d.Reason)
+	if t.failed {
+		a.Errorf("%s", t.reason)
 	} else {
-		a.Noticef("%s", d.Reason)
+		a.Noticef("%s", t.reason)
 	}
 }
 

@@ -177,3 +177,54 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// A release whose commit is there, and that failed afterwards, is a failure all the same.
+func TestFailedAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	j := newJob(t)
+	d := released
+	d.Reason, d.Timings = "the registry says no", []report.Timing{{Step: "Tag the image", Failed: true}}
+	if err := j.Report(d); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\n::error title=Release failed%3A Tag the image::the registry says no\n"; !strings.Contains(j.log.String(), want) {
+		t.Errorf("%q is not in\n%s", want, j.log.String())
+	}
+}
+
+func TestTell(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		result          actions.Result
+		summary, logged string
+	}{
+		"done": {
+			actions.Result{Title: "Rollback", Summary: "## Rolled back\n", Outputs: map[string]string{"commit": "3c", "tag": "1\n2"}},
+			"## Rolled back\n", "::group::Report: Rollback\n",
+		},
+		"failed with evidence": {
+			actions.Result{Title: "Rollback", Failure: "charts/backstage/values.yaml:3: no\nsuch image", Summary: "### Proof\n"},
+			"## Rollback failed\n\ncharts/backstage/values.yaml:3: no such image\n\n### Proof\n", "::error file=charts/backstage/values.yaml,line=3,title=Rollback failed::",
+		},
+		"failed without": {actions.Result{Title: "Proof", Failure: "no cluster"}, "## Proof failed\n\nno cluster\n", "::error title=Proof failed::no cluster\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := newJob(t)
+			if err := j.Tell(c.result); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, j.summary); strings.TrimSpace(got) != strings.TrimSpace(c.summary) {
+				t.Errorf("the summary is\n%s\nwant\n%s", got, c.summary)
+			}
+			if !strings.Contains(j.log.String(), c.logged) {
+				t.Errorf("%q is not in\n%s", c.logged, j.log.String())
+			}
+			if len(c.result.Outputs) > 0 {
+				if out := parsed(t, read(t, j.output)); out["commit"] != "3c" || out["tag"] != "1 2" || len(out) != 2 {
+					t.Errorf("the outputs are %v", out)
+				}
+			}
+		})
+	}
+}

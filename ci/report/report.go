@@ -259,6 +259,16 @@ func redact(d Document, secrets []string) (Document, error) {
 	return clean, nil
 }
 
+// Failure is why the release failed, empty where it did not. One whose commit is there fails too, where a step after
+// that did.
+func (d Document) Failure() string {
+	failed := d.Outcome == Failed || d.Outcome == PublishedNotCommitted || slices.ContainsFunc(d.Timings, func(t Timing) bool { return t.Failed })
+	if !failed {
+		return ""
+	}
+	return cmp.Or(d.Reason, "the release failed")
+}
+
 // Total is the time of all steps.
 func (d Document) Total() time.Duration {
 	var total float64

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func newActions() *cobra.Command {
-	return group("actions", "Tell GitHub Actions how a release went.", newActionsReport())
+	return group("actions", "Tell GitHub Actions how a release, or another call, went.", newActionsReport(), newActionsResult())
 }
 
 func newActionsReport() *cobra.Command {
@@ -25,7 +26,7 @@ outputs image, digest, tag, commit and released, the Markdown as the job's summa
 the file and line that is at fault where the reason names one, and the report in a group of the
 log. The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariable + ` are masked.
 
-Anywhere else the Markdown is printed.`,
+Anywhere else the Markdown is printed. Where the release failed, so does this.`,
 		Example: `  gitops actions report --report report.json`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,10 +41,59 @@ Anywhere else the Markdown is printed.`,
 			if d.SchemaVersion != report.SchemaVersion || d.Outcome == "" {
 				return fmt.Errorf("%s is no report of version %d; make it with gitops report --json", file, report.SchemaVersion)
 			}
-			return actions.Job{Log: cmd.OutOrStdout(), Getenv: os.Getenv, Checkout: os.DirFS(repo), Secrets: secrets()}.Report(d)
+			return told(d.Failure(), job(cmd, repo).Report(d))
 		},
 	}
 	cmd.Flags().StringVar(&file, "report", "-", "the report's JSON, - for standard input")
-	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout, whose files may be annotated")
+	repoFlag(cmd, &repo)
 	return cmd
+}
+
+func newActionsResult() *cobra.Command {
+	var file, repo string
+	cmd := &cobra.Command{
+		Use:   "result",
+		Short: "Write how another call than a release went as summary, outputs and annotation of a GitHub Actions job.",
+		Long: `Write how a rollback, a promotion or a proof went for the job of GitHub Actions that this runs in, as report
+does for a release: an object with "title" (what it was), "failure" (one sentence, empty where it succeeded), "summary"
+(Markdown) and "outputs" (names and values).
+
+Anywhere else the Markdown is printed. Where the call failed, so does this.`,
+		Example: `  gitops actions result --result result.json`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := readInput(cmd.InOrStdin(), file)
+			if err != nil {
+				return fmt.Errorf("read the result: %w", err)
+			}
+			var r actions.Result
+			if err := json.Unmarshal(in, &r); err != nil {
+				return fmt.Errorf("%s is no result: %w", file, err)
+			}
+			if r.Title == "" {
+				return fmt.Errorf("%s is no result: it has no title; take result.json of the exported job folder", file)
+			}
+			return told(r.Failure, job(cmd, repo).Tell(r))
+		},
+	}
+	cmd.Flags().StringVar(&file, "result", "-", "the result's JSON, - for standard input")
+	repoFlag(cmd, &repo)
+	return cmd
+}
+
+func repoFlag(cmd *cobra.Command, repo *string) {
+	cmd.Flags().StringVar(repo, "repo", ".", "the checkout, whose files may be annotated")
+}
+
+// job is the one that this runs in.
+func job(cmd *cobra.Command, repo string) actions.Job {
+	return actions.Job{Log: cmd.OutOrStdout(), Getenv: os.Getenv, Checkout: os.DirFS(repo), Secrets: secrets()}
+}
+
+// told fails where what was told is a failure: nothing else makes the job fail.
+func told(failure string, err error) error {
+	if err == nil && failure != "" {
+		err = errors.New(failure)
+	}
+	return err
 }

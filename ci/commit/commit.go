@@ -258,7 +258,8 @@ func (rel Release) message() Message {
 type Message struct {
 	// Title is the first line, without SkipCI.
 	Title string
-	// Trailers are the lines that a machine can read, that of Key among them.
+	// Trailers are the lines that a machine can read, that of Key among them; of a revert git's own words stand before
+	// them.
 	Trailers string
 	// Key is that trailer's, and Of what stands before the commit in it.
 	Key, Of string

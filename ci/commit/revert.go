@@ -52,6 +52,8 @@ type Reverted struct {
 	Remote   string   `json:"remote"`
 	Branch   string   `json:"branch"`
 	Attempts int      `json:"attempts"`
+	// PullRequest is where the commit waits for the branch, nil where it was pushed there.
+	PullRequest *PullRequest `json:"pullRequest,omitempty"`
 }
 
 // Former is a release that was taken back.
@@ -77,6 +79,8 @@ type Restored struct {
 // The last release is the newest that was not reverted yet, by Revert or by git revert: twice is one release further
 // back, never forward again to what was just taken away (as helm rollback would), and after a new release it is that
 // one. The sources stay, so the next release of them brings the image back: fix them first.
+//
+// A carrier of the target may bring the commit to a pull request instead; the release is taken back once that is merged.
 //
 // Tag, digest and appVersion go back, the chart's version goes on, one patch higher as with a release. A version that
 // was published is not given to other content: whoever pulls charts by version would keep what they have, and the
@@ -147,7 +151,13 @@ func revert(ctx context.Context, dir string, rb Rollback, t Target, bring func(*
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	r := reverter{Repo: here, Rollback: rb, target: t}
-	p, err := bring(&pusher{Repo: here, target: t, make: r.on}, ctx)
+	by := &pusher{Repo: here, target: t}
+	by.make = func(ctx context.Context, tip string) (Commit, error) {
+		c, err := r.on(ctx, tip)
+		by.message = r.message()
+		return c, err
+	}
+	p, err := bring(by, ctx)
 	if err != nil {
 		return Reverted{}, err
 	}
@@ -205,14 +215,16 @@ func (r *reverter) on(ctx context.Context, tip string) (Commit, error) {
 	}
 
 	values.Text, chart.Text = after.Values, after.Chart
-	sha, tree, err := write(ctx, r.Repo, tip, tip, r.message(), values, chart)
-	return Commit{SHA: sha, Parent: tip, Base: tip, Edits: edits, Version: version, Tree: tree, Files: []File{values, chart}}, err
+	sha, tree, err := write(ctx, r.Repo, tip, tip, r.message().String(), values, chart)
+	return Commit{SHA: sha, Parent: tip, Base: tip, Source: last.SHA, Edits: edits, Version: version, Tree: tree, Files: []File{values, chart}}, err
 }
 
 // message is a conventional commit with git's own words for what it reverts; it has no source, so it is no release.
-func (r *reverter) message() string {
-	return fmt.Sprintf("revert: release %s [skip ci]\n\nThis reverts commit %s.\n\nImage: %s:%s\n%s: %s\n",
-		r.reverted.Tag, r.reverted.SHA, r.restored.Image, r.restored.Tag, digestTrailer, r.restored.Digest)
+func (r *reverter) message() Message {
+	m := Message{Title: "revert: release " + r.reverted.Tag, Key: ChangeTrailer, Of: "rollback@"}
+	m.Trailers = fmt.Sprintf("This reverts commit %s.\n\nImage: %s:%s\n%s: %s\n%s: %s%s\n",
+		r.reverted.SHA, r.restored.Image, r.restored.Tag, digestTrailer, r.restored.Digest, m.Key, m.Of, r.reverted.SHA)
+	return m
 }
 
 // reverts are git's words in the message of a commit that takes another back.

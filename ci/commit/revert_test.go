@@ -83,7 +83,7 @@ func TestRevert(t *testing.T) {
 	if meta := run(t, bare, "show", "-s", "--format=%an <%ae> %aI %cn <%ce> %cI", got.SHA); meta != wantMeta {
 		t.Errorf("by %s", meta)
 	}
-	wantMessage := "revert: release t2 [skip ci]\n\nThis reverts commit " + last + ".\n\nImage: docker.io/user/backstage-gitops:t1\nDigest: " + digest(1)
+	wantMessage := "revert: release t2 [skip ci]\n\nThis reverts commit " + last + ".\n\nImage: docker.io/user/backstage-gitops:t1\nDigest: " + digest(1) + "\nChange: rollback@" + last
 	if message := strings.TrimSpace(run(t, bare, "show", "-s", "--format=%B", got.SHA)); message != wantMessage {
 		t.Errorf("message:\n%s", message)
 	}

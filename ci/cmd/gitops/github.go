@@ -19,7 +19,7 @@ import (
 const keyVariable = "GITOPS_APP_KEY"
 
 func newGitHub() *cobra.Command {
-	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
+	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubRevert(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
 }
 
 func newGitHubPush() *cobra.Command {
@@ -88,6 +88,59 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 	f.StringArrayVar(&t.Pull.Labels, "label", nil, "a label of the pull request, repeatable")
 	f.StringVar(&t.Pull.Merge, "auto-merge", "", "have the pull request merged as soon as it may: merge, squash or rebase")
 	required(cmd, "remote", "branch", "tag", "digest")
+	return cmd
+}
+
+func newGitHubRevert() *cobra.Command {
+	var (
+		repo string
+		pull bool
+		rb   commit.Rollback
+		t    github.Target
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "revert",
+		Short: "Have GitHub commit that the last release of a chart is taken back, or open a pull request.",
+		Long: `Have GitHub make the commit with which revert takes the last release of a chart back, on top of a branch: GitHub
+then signs the commit of an App or of a workflow's own token. With --pull-request, or where the branch is protected
+("fallback" says so), the commit goes to a branch of its own instead, and a pull request is opened, or the one that is
+open for that branch is updated; the release is taken back once that is merged.
+
+The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
+of a GitHub App from ` + keyVariable + `. It wants the permissions "contents: write" and, for a pull
+request, "pull requests: write".`,
+		Example: `  gitops revert --repo . --remote https://github.com/owner/repository.git --to http://git:8080/proof.git
+  gitops github revert --repo . --remote https://github.com/owner/repository.git --candidate SHA --release SHA`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			defer cancel()
+			if pull {
+				t.Mode = github.ModePullRequest
+			}
+			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+			reverted, err := github.Revert(ctx, repo, rb, t)
+			if err != nil {
+				return err
+			}
+			slog.Info("reverted", "release", reverted.Reverted.Reverted.Tag, "to", reverted.Restored.Tag, "commit", reverted.SHA, "mode", reverted.Mode, "remote", t.Remote, "attempts", reverted.Attempts)
+			return printJSON(cmd.OutOrStdout(), reverted)
+		},
+	}
+	rollbackFlags(cmd, &repo, &rb)
+	f := cmd.Flags()
+	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	appFlags(f, &t.App)
+	f.IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	f.StringVar(&t.Candidate, "candidate", "", "push the tree of this commit, made by revert --to, and no other")
+	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
+	f.StringVar(&t.Pull.Head, "head", "", "the pull request's branch (default rollback/CHART/BRANCH)")
+	f.StringArrayVar(&t.Pull.Labels, "label", nil, "a label of the pull request, repeatable")
+	required(cmd, "remote", "branch")
 	return cmd
 }
 

@@ -57,16 +57,21 @@ the private key of a GitHub App from ` + keyVariable + `. The checkout is only r
 			return printJSON(cmd.OutOrStdout(), reverted)
 		},
 	}
-	cmd.Flags().StringVar(&repo, "repo", ".", "the checkout")
-	cmd.Flags().StringVar(&rb.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
-	cmd.Flags().StringVar(&rb.Image, "image", "", "the image's name without tag, for the commit's message (default image.repository of the chart)")
-	cmd.Flags().StringVar(&rb.Release, "release", "", "revert this release commit and no other (default the last)")
+	rollbackFlags(cmd, &repo, &rb)
 	targetFlags(cmd, &t, &with)
 	cmd.Flags().StringVar(&to, "to", "", "the repository to push the commit to instead, without a credential")
 	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made with --to, and no other")
 	required(cmd, "remote", "branch")
 	return cmd
+}
+
+// rollbackFlags say what is to be taken back.
+func rollbackFlags(cmd *cobra.Command, repo *string, rb *commit.Rollback) {
+	cmd.Flags().StringVar(repo, "repo", ".", "the checkout")
+	cmd.Flags().StringVar(&rb.Chart, "chart", "charts/backstage", "the chart's folder in the repository")
+	cmd.Flags().StringVar(&rb.Image, "image", "", "the image's name without tag, for the commit's message (default image.repository of the chart)")
+	cmd.Flags().StringVar(&rb.Release, "release", "", "revert this release commit and no other (default the last)")
 }
 
 func newReverted() *cobra.Command {

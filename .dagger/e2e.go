@@ -27,16 +27,41 @@ type E2e struct {
 	Image string
 
 	// The evidence as files: proof.json, proof.md, proof.html and the portal's
-	// picture; where it was not proven also the cluster's logs.
+	// picture; where it was not proven also the cluster's logs. Where image or cluster
+	// could not be made there are none of them.
 	Report *dagger.Directory
+
+	// +private
+	Program *dagger.File
+}
+
+// Hand on what tells a job of GitHub Actions of the proof: the report in report/,
+// result.json, and the helper program. `job export --path out` keeps them, where it was
+// not proven too; then, on the job's runner, `out/gitops actions result --result
+// out/result.json` writes summary and annotation, and fails where it was not proven.
+func (e *E2e) Job(ctx context.Context) (*dagger.Directory, error) {
+	told := result{Title: "Proof", Failure: e.Failure}
+	shown, err := e.Report.Exists(ctx, "proof.md")
+	if err == nil && shown {
+		told.Summary, err = e.Report.File("proof.md").Contents(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the proof: %w", err)
+	}
+	text, err := told.file()
+	if err != nil {
+		return nil, err
+	}
+	return job(e.Program, text, e.Report), nil
 }
 
 // Prove in an ephemeral kind cluster that Argo CD runs HEAD: build its image,
 // commit the chart that names it to a Git service of this session, let Argo CD
 // deploy that, and use the portal. Leaves nothing behind but its report.
 //
-// Fails where something could not be shown; `e2e report export --path out` keeps
-// the evidence in either case. Where image or cluster cannot be made there is none.
+// Fails where something could not be shown; `e2e report export --path out` and
+// `e2e job export` keep the evidence in either case. Where image or cluster cannot be
+// made there is none.
 //
 // +cache="never"
 func (m *BackstageGitops) E2e(ctx context.Context,
@@ -74,10 +99,13 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	}
 	v, err := m.built(ctx, kubernetes, workers, optional...)
 	defer v.end(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		var shown *E2e
+		if shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ",")); err == nil {
+			return shown, nil
+		}
 	}
-	return v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ","))
+	return &E2e{Failure: err.Error(), Report: dag.Directory(), Program: m.gitops()}, nil
 }
 
 // Fail where something could not be shown. `dagger call e2e` does. The answer is
@@ -370,7 +398,7 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 	if err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Report: proven.Directory("/proof")}
+	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Report: proven.Directory("/proof"), Program: v.m.gitops()}
 	// Now: the cluster may be gone when it is looked at.
 	if failure != "" {
 		if logged, err := shown.Report.WithDirectory("logs", v.kind.Logs()).Sync(ctx); err == nil {

@@ -4,10 +4,60 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
+
+// Rollback is what a rollback did.
+type Rollback struct {
+	// Why it ended early, one sentence; empty where it did not.
+	Failure string
+
+	// The report as Markdown, fit for a GitHub job summary; where it ended early, what
+	// was shown until then.
+	Summary string
+
+	// The report as files: report.md, revert.json, and the proof's in proof/. Where the
+	// rollback ended early too.
+	Report *dagger.Directory
+
+	// +private
+	Result *dagger.File
+
+	// +private
+	Program *dagger.File
+}
+
+// Fail where the rollback ended early. The answer is the ID of the report, as the CLI
+// wants an ID of whatever has this function.
+func (r *Rollback) Sync(ctx context.Context) (string, error) {
+	if err := r.failed(); err != nil {
+		return "", err
+	}
+	id, err := r.Report.ID(ctx)
+	return string(id), err
+}
+
+// Hand on what tells a job of GitHub Actions of the rollback: the report in report/,
+// result.json, and the helper program. `job export --path out` keeps them, where the
+// rollback ended early too; then, on the job's runner, `out/gitops actions result
+// --result out/result.json` writes outputs, summary and annotation, and fails where
+// the rollback failed.
+func (r *Rollback) Job() *dagger.Directory { return job(r.Program, r.Result, r.Report) }
+
+// failed is why the rollback ended early, followed by what was shown until then.
+func (r *Rollback) failed() error {
+	switch {
+	case r.Failure == "":
+		return nil
+	case r.Summary == "":
+		return errors.New(r.Failure)
+	}
+	return fmt.Errorf("%s\n\n%s", r.Failure, r.Summary)
+}
 
 // Take the last release back: on top of the remote's branch, a commit with which
 // the chart names the image that it named before. It is proven in an ephemeral
@@ -38,6 +88,13 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +default="main"
 	branch string,
 
+	// How the commit gets to the remote: git pushes it; github has GitHub make and
+	// sign it, through its API, and makes a pull request where the branch is protected;
+	// pull-request has it wait in a pull request there.
+	//
+	// +default="git"
+	commitBy string,
+
 	// Prove the commit in an ephemeral cluster before it is pushed.
 	//
 	// +default=true
@@ -48,6 +105,12 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	//
 	// +default=true
 	moveTags bool,
+
+	// Only give back the tags that the last rollback has left, as one does whose pull
+	// request was merged since. Nothing is taken back.
+	//
+	// +optional
+	finish bool,
 
 	// Public key of whoever has to have signed the image; default: the embedded key's
 	// for the embedded registry, or that of --signing-key.
@@ -88,45 +151,128 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, username: username, password: password, token: token})
-	b := &rollback{verifier: r.verifier(kubernetesVersion, 0)}
+	r, err := m.RolledBack(ctx, image, remote, branch, commitBy, verify, moveTags, finish, key, identity, trustedRoot, allowUnverified, username, password, token)
+	if err != nil {
+		return "", err
+	}
+	return r.Summary, r.failed()
+}
+
+// Take the last release back as `rollback` does, and hand on what came of it.
+//
+// A function of its own, because the Dagger CLI prints the ID of an object and
+// nothing of what it holds. Fails where the rollback ended early, but for `failure`,
+// `summary`, `report` and `job`: `rolled-back report export --path out` keeps the
+// evidence in either case.
+//
+// +cache="never"
+func (m *BackstageGitops) RolledBack(ctx context.Context,
+	// Name that the image was published under, such as
+	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	//
+	// +optional
+	image string,
+
+	// URL of the Git remote to push the commit to, such as
+	// https://github.com/OWNER/REPO.git; default: the embedded one.
+	//
+	// +optional
+	remote string,
+
+	// Branch of the Git remote.
+	//
+	// +default="main"
+	branch string,
+
+	// How the commit gets to the remote: git pushes it; github has GitHub make and
+	// sign it, through its API, and makes a pull request where the branch is protected;
+	// pull-request has it wait in a pull request there.
+	//
+	// +default="git"
+	commitBy string,
+
+	// Prove the commit in an ephemeral cluster before it is pushed.
+	//
+	// +default=true
+	verify bool,
+
+	// Give the image the tags of the registry back that move, where they are those of
+	// what is taken back. Any other tag stays.
+	//
+	// +default=true
+	moveTags bool,
+
+	// Only give back the tags that the last rollback has left, as one does whose pull
+	// request was merged since. Nothing is taken back.
+	//
+	// +optional
+	finish bool,
+
+	// Public key of whoever has to have signed the image; default: the embedded key's
+	// for the embedded registry, or that of --signing-key.
+	//
+	// +optional
+	key *dagger.File,
+
+	// Workflow that has to have signed the image without a key, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
+	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	//
+	// +optional
+	identity string,
+
+	// Trusted root of the Sigstore that certified the workflow, as for verify-release.
+	//
+	// +optional
+	trustedRoot *dagger.File,
+
+	// Go back to an image whose signature is not verified.
+	//
+	// +optional
+	allowUnverified bool,
+
+	// User of the registry.
+	//
+	// +optional
+	username string,
+
+	// Password or access token of the registry, such as env://DOCKERHUB_TOKEN.
+	//
+	// +optional
+	password *dagger.Secret,
+
+	// Token that may push to the Git remote, such as env://GITHUB_TOKEN; not needed with
+	// a GitHub App.
+	//
+	// +optional
+	token *dagger.Secret,
+) (*Rollback, error) {
+	r := m.releaser(target{image: image, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy, username: username, password: password, token: token})
+	b := &rollback{verifier: r.verifier(kubernetesVersion, 0), finishOnly: finish}
 	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
 	defer b.end(ctx)
-	if err := r.steps(ctx,
+	failure := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},
 		step{"Check the registry", b.writable},
 		step{"Finish the last rollback", b.finish},
-	); err != nil {
-		return "", err
+	)
+	if failure == nil && !b.finished {
+		failure = r.steps(ctx,
+			step{"Find the release", b.find},
+			step{"Start the cluster", b.start},
+			step{"Verify the image", b.trust},
+			step{"Prove the commit", b.verify},
+			step{"Commit and push", b.push},
+			step{"Tag the image", b.tag},
+		)
 	}
-	if b.finished {
-		return b.summary(ctx)
+	rolledBack, err := b.report(ctx, failure)
+	if err != nil {
+		return nil, errors.Join(failure, err)
 	}
-	if err := r.steps(ctx,
-		step{"Find the release", b.find},
-		step{"Start the cluster", b.start},
-		step{"Verify the image", b.trust},
-		step{"Prove the commit", b.verify},
-		step{"Commit and push", b.push},
-		step{"Tag the image", b.tag},
-	); err != nil {
-		return "", b.withEvidence(ctx, err)
-	}
-	return b.summary(ctx)
-}
-
-// withEvidence adds to why a rollback ended early what was shown until then.
-func (b *rollback) withEvidence(ctx context.Context, err error) error {
-	if b.proof == nil {
-		return err
-	}
-	shown, unread := b.proof.File("proof.md").Contents(ctx)
-	if unread != nil {
-		return err
-	}
-	return fmt.Errorf("%w\n\n%s", err, shown)
+	return rolledBack, nil
 }
 
 // rollback carries a rollback from step to step.
@@ -140,8 +286,11 @@ type rollback struct {
 	moveTags bool
 	retagged *retagged
 	// finished says that the commit is that of an earlier rollback, which ended before
-	// its tags were given back.
-	finished bool
+	// its tags were given back; finishOnly that nothing else is to be done.
+	finished   bool
+	finishOnly bool
+	// pushed says that the commit is on its way: what failed, failed after that.
+	pushed bool
 }
 
 // revert is what `gitops revert` says.
@@ -151,6 +300,29 @@ type revert struct {
 	Restored struct{ Tag, Digest, ChartVersion string }
 	Remote   string
 	Branch   string
+	// PullRequest is where the commit waits, nil where it is on the branch.
+	PullRequest *pullRequest
+
+	// raw is all of it.
+	raw json.RawMessage
+}
+
+// pullRequest is one of GitHub.
+type pullRequest struct {
+	URL    string
+	Merged bool
+}
+
+// waits says that the commit is not on the branch yet.
+func (r revert) waits() bool { return r.PullRequest != nil && !r.PullRequest.Merged }
+
+func (r *revert) UnmarshalJSON(data []byte) error {
+	type plain revert
+	if err := json.Unmarshal(data, (*plain)(r)); err != nil {
+		return err
+	}
+	r.raw = append(json.RawMessage(nil), data...)
+	return nil
 }
 
 // retagged is what `gitops image retag` says.
@@ -174,16 +346,20 @@ func (b *rollback) writable(ctx context.Context) error {
 // finish gives the tags back that an earlier rollback has left. What it took back is
 // not taken back further then.
 func (b *rollback) finish(ctx context.Context) error {
+	if b.finishOnly && !b.moveTags {
+		return errors.New("--finish gives tags back, and --move-tags=false says not to: leave one out")
+	}
 	if !b.moveTags {
 		return nil
 	}
-	if err := b.remote(ctx, b.box, "reverted"); err != nil || b.made.Commit == "" {
+	b.finished = b.finishOnly
+	if err := b.remote(ctx, b.box, []string{"reverted"}); err != nil || b.made.Commit == "" {
 		return err
 	}
 	if err := b.retag(ctx); err != nil {
 		return fmt.Errorf("%w: the last rollback has left the registry's tags, and nothing else was taken back; --move-tags=false goes on without them", err)
 	}
-	b.finished = len(b.retagged.Tags) > 0
+	b.finished = b.finishOnly || len(b.retagged.Tags) > 0
 	return nil
 }
 
@@ -198,7 +374,7 @@ func (b *rollback) retag(ctx context.Context) error {
 
 // tag gives the tags back once the commit is there.
 func (b *rollback) tag(ctx context.Context) error {
-	if !b.moveTags {
+	if !b.moveTags || b.made.waits() {
 		return nil
 	}
 	if err := b.retag(ctx); err != nil {
@@ -209,14 +385,14 @@ func (b *rollback) tag(ctx context.Context) error {
 
 // revert runs `gitops revert` on the remote's branch.
 func (b *rollback) revert(ctx context.Context, box *dagger.Container, args ...string) error {
-	return b.remote(ctx, box, "revert", args...)
+	return b.remote(ctx, box, []string{"revert"}, args...)
 }
 
 // remote runs a command of gitops on the remote's branch that tells of a revert.
-func (b *rollback) remote(ctx context.Context, box *dagger.Container, command string, args ...string) error {
+func (b *rollback) remote(ctx context.Context, box *dagger.Container, command []string, args ...string) error {
 	var said revert
-	err := run(ctx, box, &said, append(append([]string{command, "--remote", b.target.remote, "--branch", b.target.branch,
-		"--chart", chartPath, "--image", b.name()}, b.signIn...), args...)...)
+	err := run(ctx, box, &said, append(append(slices.Clone(command), "--remote", b.target.remote, "--branch", b.target.branch,
+		"--chart", chartPath, "--image", b.name()), append(slices.Clone(b.signIn), args...)...)...)
 	if err == nil {
 		b.made = said
 	}
@@ -275,21 +451,70 @@ func (b *rollback) from() []string {
 	return b.access()
 }
 
+// reverts are the helper program's commands that bring a revert to a remote, by their
+// names in --commit-by.
+var reverts = map[string][]string{
+	"git":          {"revert"},
+	"github":       {"github", "revert"},
+	"pull-request": {"github", "revert", "--pull-request"},
+}
+
 // push pushes what was proven and nothing else.
 func (b *rollback) push(ctx context.Context) error {
-	return b.again(ctx, b.verify, func(ctx context.Context) error {
-		if b.off {
-			return b.revert(ctx, b.box, "--release", b.made.Reverted.Commit)
+	err := b.again(ctx, b.verify, func(ctx context.Context) error {
+		args := []string{"--release", b.made.Reverted.Commit}
+		if !b.off {
+			args = append(args, "--candidate", b.made.Commit)
 		}
-		return b.revert(ctx, b.box, "--candidate", b.made.Commit, "--release", b.made.Reverted.Commit)
+		return b.remote(ctx, b.box, reverts[b.target.commitBy], args...)
 	})
+	b.pushed = err == nil
+	return err
+}
+
+// report writes down what the steps did; failure is why they ended early.
+func (b *rollback) report(ctx context.Context, failure error) (*Rollback, error) {
+	dir, told := dag.Directory(), result{Title: "Rollback", Outputs: map[string]string{}}
+	if b.proof != nil {
+		dir = dir.WithDirectory("proof", b.proof)
+	}
+	if b.pushed || b.finished && b.made.Commit != "" {
+		dir = dir.WithNewFile("revert.json", string(b.made.raw))
+		told.Outputs["image"], told.Outputs["digest"], told.Outputs["tag"] = b.name()+"@"+b.made.Restored.Digest, b.made.Restored.Digest, b.made.Restored.Tag
+		told.Outputs["commit"] = b.made.Commit
+		if b.made.PullRequest != nil {
+			told.Outputs["pull-request"] = b.made.PullRequest.URL
+		}
+	}
+	var err error
+	switch {
+	case failure == nil:
+		told.Summary, err = b.summary(ctx)
+	case b.proof != nil:
+		told.Summary, err = b.proof.File("proof.md").Contents(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	if failure != nil {
+		told.Failure = failure.Error()
+	}
+	text, err := told.file()
+	if err != nil {
+		return nil, err
+	}
+	return &Rollback{
+		Failure: told.Failure, Summary: told.Summary, Report: dir.WithNewFile("report.md", told.markdown()), Result: text, Program: b.m.gitops(),
+	}, nil
 }
 
 // summary is the report, Markdown.
 func (b *rollback) summary(ctx context.Context) (string, error) {
-	facts, err := json.Marshal(map[string]any{
-		"image": b.name(), "revert": b.made, "tags": b.retagged, "finished": b.finished, "verified": b.verified,
-	})
+	all := map[string]any{"image": b.name(), "tags": b.retagged, "finished": b.finished, "verified": b.verified}
+	if b.made.Commit != "" {
+		all["revert"] = b.made.raw
+	}
+	facts, err := json.Marshal(all)
 	if err != nil {
 		return "", err
 	}

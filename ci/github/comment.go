@@ -20,13 +20,17 @@ type Comment struct {
 	Topic string
 	// Body is the text, in Markdown.
 	Body string
+	// IfPermitted takes it for an answer that the credential may not comment.
+	IfPermitted bool
 }
 
 // Commented is the outcome of Say.
 type Commented struct {
 	URL string `json:"url"`
-	// Change is added, changed, or nothing where the comment says that already.
+	// Change is added, changed, or nothing where the comment says that already; empty with Missing.
 	Change string `json:"change"`
+	// Missing is why there is no comment, with IfPermitted.
+	Missing string `json:"missing,omitempty"`
 	// Requests is the number of requests to the API.
 	Requests int64 `json:"requests"`
 }
@@ -68,6 +72,9 @@ func Say(ctx context.Context, t Target, comment Comment) (Commented, error) {
 		return Commented{}, err
 	}
 	said, change, err := c.say(ctx, comment)
+	if comment.IfPermitted && errors.Is(err, ErrPermission) {
+		return Commented{Missing: err.Error(), Requests: c.limits.requests.Load()}, nil
+	}
 	if err != nil {
 		return Commented{}, err
 	}

@@ -112,6 +112,14 @@ func TestCommentRefused(t *testing.T) {
 			}
 			_, err := say(c.comment)
 			refused(t, err, c.want, c.text)
+			// What the credential may not do is no failure where somebody says so, and everything else is.
+			c.comment.IfPermitted = true
+			got, err := say(c.comment)
+			if c.want != github.ErrPermission {
+				refused(t, err, c.want, c.text)
+			} else if err != nil || !strings.Contains(got.Missing, c.text) || got.URL != "" || got.Change != "" {
+				t.Errorf("if permitted: %+v, %v", got, err)
+			}
 			if got := bodies(w); len(got) != 0 {
 				t.Errorf("it has said %q", got)
 			}

@@ -229,7 +229,8 @@ func newGitHubComment() *cobra.Command {
 		Use:   "comment",
 		Short: "Comment on a pull request, in place of the last comment of the topic.",
 		Long: `Comment on a pull request. There is one comment of a topic: the next one takes its place. Comments of
-others stay, whatever they say.
+others stay, whatever they say. A credential that may not comment is a failure, unless --if-permitted: then
+"missing" says what it lacks.
 
 The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
 of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests: write".`,
@@ -248,7 +249,11 @@ of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests
 			if err != nil {
 				return err
 			}
-			slog.Info("commented", "url", said.URL, "change", said.Change)
+			if said.Missing != "" {
+				slog.Warn("there is no comment", "reason", said.Missing)
+			} else {
+				slog.Info("commented", "url", said.URL, "change", said.Change)
+			}
 			return printJSON(cmd.OutOrStdout(), said)
 		},
 	}
@@ -259,6 +264,7 @@ of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests
 	f.IntVar(&c.Number, "number", 0, "the pull request's number")
 	f.StringVar(&c.Topic, "topic", "", "what the comment is about, a word")
 	f.StringVar(&file, "file", "-", "the text, in Markdown; - is standard input")
+	f.BoolVar(&c.IfPermitted, "if-permitted", false, "succeed where the credential may not comment, and say so")
 	f.DurationVar(&wait, "timeout", 2*time.Minute, "the longest time to take")
 	required(cmd, "remote", "number", "topic")
 	return cmd

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -30,6 +29,12 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	running *dagger.File,
 
+	// Kubeconfig of Argo CD's cluster, such as env://KUBECONFIG_TEXT or
+	// file://kubeconfig, to ask Argo CD for what --running would say.
+	//
+	// +optional
+	kubeconfig *dagger.Secret,
+
 	// Take an image of which nothing says that it runs.
 	//
 	// +optional
@@ -40,7 +45,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	allowDowngrade bool,
 
-	// Branch that is released, for --identity.
+	// Branch that the checkout is of, and that is released, for --identity.
 	//
 	// +default="main"
 	branch string,
@@ -84,7 +89,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (*dagger.Changeset, error) {
-	box, _, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
+	box, _, err := m.promote(ctx, promoting{from, to, branch, running, kubeconfig, allowUnproven, allowDowngrade},
 		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified})
 	if err != nil {
 		return nil, err
@@ -103,16 +108,27 @@ type promotion struct {
 	verified string
 }
 
+// promoting is what a promotion is asked for.
+type promoting struct {
+	from, to, branch              string
+	running                       *dagger.File
+	kubeconfig                    *dagger.Secret
+	allowUnproven, allowDowngrade bool
+}
+
 // promote is a toolbox whose checkout has the edits of a promotion.
-func (m *BackstageGitops) promote(ctx context.Context, from, to string, running *dagger.File, allowUnproven, allowDowngrade bool, signed signature) (*dagger.Container, *promotion, error) {
-	box, args := m.toolbox().WithDirectory("/checkout", m.Repo), []string{"promote", "--repo", ".", "--from", from, "--to", to}
-	if running != nil {
-		box, args = box.WithMountedFile("/running.json", running), append(args, "--running", "/running.json")
+func (m *BackstageGitops) promote(ctx context.Context, p promoting, signed signature) (*dagger.Container, *promotion, error) {
+	box, args := m.toolbox().WithDirectory("/checkout", m.Repo), []string{"promote", "--repo", ".", "--from", p.from, "--to", p.to, "--branch", p.branch}
+	if p.running != nil {
+		box, args = box.WithMountedFile("/running.json", p.running), append(args, "--running", "/running.json")
 	}
-	if allowUnproven {
+	if p.kubeconfig != nil {
+		box, args = anew(box.WithMountedSecret("/kubeconfig", p.kubeconfig)), append(args, "--kubeconfig", "/kubeconfig")
+	}
+	if p.allowUnproven {
 		args = append(args, "--allow-unproven")
 	}
-	if allowDowngrade {
+	if p.allowDowngrade {
 		args = append(args, "--allow-downgrade")
 	}
 	var result promotion
@@ -158,6 +174,12 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	//
 	// +optional
 	running *dagger.File,
+
+	// Kubeconfig of Argo CD's cluster, such as env://KUBECONFIG_TEXT or
+	// file://kubeconfig, to ask Argo CD for what --running would say.
+	//
+	// +optional
+	kubeconfig *dagger.Secret,
 
 	// Take an image of which nothing says that it runs.
 	//
@@ -217,7 +239,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	if commitBy != "github" && commitBy != "pull-request" {
 		return "", fmt.Errorf("--commit-by is %q: it can be github or pull-request", commitBy)
 	}
-	box, promoted, err := m.promote(ctx, from, to, running, allowUnproven, allowDowngrade,
+	box, promoted, err := m.promote(ctx, promoting{from, to, branch, running, kubeconfig, allowUnproven, allowDowngrade},
 		signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified})
 	if err != nil {
 		return "", err
@@ -263,7 +285,8 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 
 // Show what the checkout renders differently from another commit, environment by
 // environment, as Markdown. With --pull-request it is also a comment there, in the
-// place of the one that a former call made.
+// place of the one that a former call made; a token that may not comment, as that of
+// Dependabot's pull requests, leaves it at what is printed.
 //
 // +cache="never"
 func (m *BackstageGitops) Diff(ctx context.Context,
@@ -271,6 +294,12 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	//
 	// +default="HEAD~1"
 	base string,
+
+	// Branch that the change is for: an environment that is deployed from another one
+	// stays as it is. Default: source.revision of charts/gitops.
+	//
+	// +optional
+	branch string,
 
 	// Number of the pull request to comment on; 0 is none.
 	//
@@ -301,7 +330,7 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 		return "", fmt.Errorf("--base %q is no commit of the checkout: name another, or fetch it", base)
 	}
 	box = box.WithExec([]string{"git", "worktree", "add", "--quiet", "--detach", "/before", base})
-	box = box.WithExec([]string{"gitops", "diff", "--before", "/before", "--after", "."}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	box = box.WithExec([]string{"gitops", "diff", "--before", "/before", "--after", ".", "--branch", branch}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	if err := succeeded(ctx, box); err != nil {
 		return "", err
 	}
@@ -309,9 +338,12 @@ func (m *BackstageGitops) Diff(ctx context.Context,
 	if err != nil || pullRequest == 0 {
 		return text, err
 	}
-	var said json.RawMessage
+	var said struct{ Missing string }
 	box, signIn := m.signIn(m.toolbox().WithNewFile("/comment.md", text), token)
 	err = run(ctx, anew(box), &said,
-		append([]string{"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md"}, signIn...)...)
+		append([]string{"github", "comment", "--remote", remote, "--number", strconv.Itoa(pullRequest), "--topic", "diff", "--file", "/comment.md", "--if-permitted"}, signIn...)...)
+	if err == nil && said.Missing != "" {
+		text += "\nThere is no comment with this: " + said.Missing + ".\n"
+	}
 	return text, err
 }

@@ -1,9 +1,16 @@
 package environments
 
 import (
+	"archive/tar"
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +18,7 @@ import (
 	"github.com/pmezard/go-difflib/difflib"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/chart"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
 )
 
 // Difference is what a change renders differently in one environment.
@@ -71,24 +79,104 @@ func Diff(ctx context.Context, before, after *Checkout) ([]Difference, error) {
 		}
 		all = append(all, Difference{Environment: name, Objects: compare(old, next)})
 	}
+	old, err := before.deployment(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s before the change: %w", gitops, err)
+	}
+	next, err := after.deployment(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s after the change: %w", gitops, err)
+	}
+	if old != nil || next != nil {
+		all = append(all, Difference{Environment: ArgoCD, Objects: compare(old, next)})
+	}
 	return all, nil
 }
 
-// objects are those of an environment, none where the checkout does not have it.
-func (c *Checkout) objects(ctx context.Context, name string) (map[Key]string, error) {
+// ArgoCD is what the objects of charts/gitops itself are listed under: the AppProject and the ApplicationSet.
+const ArgoCD = "Argo CD"
+
+// deployment is what charts/gitops renders with its own values, nil where the checkout has no such chart.
+func (c *Checkout) deployment(ctx context.Context) (map[Key]string, error) {
+	if _, err := os.Stat(c.file(path.Join(gitops, "Chart.yaml"))); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	const namespace = "argocd"
+	return render(ctx, c.file(gitops), chart.Release{Name: "portal", Namespace: namespace})
+}
+
+// objects are those of an environment, none where the checkout does not have it. One that is deployed from another
+// revision than the checkout's branch has those of that revision, whatever the checkout changes.
+func (c *Checkout) objects(ctx context.Context, name string) (_ map[Key]string, err error) {
 	i, err := c.index(name)
 	if err != nil {
 		return nil, nil
 	}
 	e := c.Environments[i]
-	rendered, err := chart.Render(ctx, c.file(c.Chart), chart.Release{Name: c.Release, Namespace: e.Namespace}, c.file(e.Values))
+	release := chart.Release{Name: c.Release, Namespace: e.Namespace}
+	if c.here(e) {
+		return render(ctx, c.file(c.Chart), release, c.file(e.Values))
+	}
+	dir, err := os.MkdirTemp("", "gitops-revision-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := c.export(ctx, e, dir); err != nil {
+		return nil, err
+	}
+	there := Checkout{dir: dir}
+	return render(ctx, there.file(c.Chart), release, there.file(e.Values))
+}
+
+// export writes chart and values of an environment to a folder, as the revision that it is deployed from has them.
+func (c *Checkout) export(ctx context.Context, e Environment, dir string) error {
+	commit, err := c.resolve(ctx, e)
+	if err != nil {
+		return err
+	}
+	archive, err := git.Open(c.dir).Do(ctx, git.Command{Args: []string{"archive", "--format=tar", commit, "--", c.Chart, e.Values}})
+	if err != nil {
+		return fmt.Errorf("%w: %s is deployed from %s, which has no %s and %s", ErrEnvironments, e.Name, e.Revision, c.Chart, e.Values)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for files := tar.NewReader(bytes.NewReader(archive)); ; {
+		h, err := files.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case h.Typeflag != tar.TypeReg:
+			continue
+		}
+		text, err := io.ReadAll(files)
+		if err != nil {
+			return err
+		}
+		if err := root.MkdirAll(path.Dir(h.Name), 0o755); err != nil {
+			return err
+		}
+		if err := root.WriteFile(h.Name, text, 0o644); err != nil {
+			return err
+		}
+	}
+}
+
+// render renders a chart. What is in the release's namespace says so or not, which is no difference.
+func render(ctx context.Context, dir string, release chart.Release, values ...string) (map[Key]string, error) {
+	rendered, err := chart.Render(ctx, dir, release, values...)
 	if err != nil {
 		return nil, err
 	}
 	objects := map[Key]string{}
 	for _, m := range rendered.Manifests {
 		key := Key{Group: m.Group, Kind: m.Kind, Namespace: m.Namespace, Name: m.Name}
-		if key.Namespace == e.Namespace {
+		if key.Namespace == release.Namespace {
 			key.Namespace = ""
 		}
 		objects[key] = versions.ReplaceAllString(strings.TrimSpace(m.YAML)+"\n", "")

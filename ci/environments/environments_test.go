@@ -88,7 +88,7 @@ func TestPromote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Promote(environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Healthy", "backend", digest("2"), true)})
+	got, err := c.Promote(t.Context(), environments.Promotion{From: "dev", To: "staging", Running: running("Synced", "Healthy", "backend", digest("2"), true)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestPromote(t *testing.T) {
 		t.Errorf("staging.yaml is\n%s, want\n%s", text, want)
 	}
 	// Once more there is nothing to do, whatever Argo CD says.
-	if again, err := c.Promote(environments.Promotion{From: "dev", To: "staging"}); err != nil || !again.Nothing || len(again.Edits) != 0 {
+	if again, err := c.Promote(t.Context(), environments.Promotion{From: "dev", To: "staging"}); err != nil || !again.Nothing || len(again.Edits) != 0 {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 }
@@ -143,7 +143,7 @@ func TestPromoteRefuses(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := checkout(t, c.files).Promote(c.p)
+			_, err := checkout(t, c.files).Promote(t.Context(), c.p)
 			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %v, want %v that says %q", err, c.is, c.says)
 			}
@@ -161,7 +161,7 @@ func TestPromoteRefuses(t *testing.T) {
 	} {
 		t.Run("not "+name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := checkout(t, c.files).Promote(c.p); err != nil {
+			if _, err := checkout(t, c.files).Promote(t.Context(), c.p); err != nil {
 				t.Error(err)
 			}
 		})
@@ -188,18 +188,145 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-func TestHistory(t *testing.T) {
-	t.Parallel()
-	dir := write(t, nil)
-	run := func(args ...string) {
+// inGit calls git in a folder.
+func inGit(t *testing.T, dir string) func(args ...string) string {
+	return func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "git", args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b", "GIT_CONFIG_GLOBAL=/dev/null")
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("git %v: %v %s", args, err, out)
 		}
+		return strings.TrimSpace(string(out))
 	}
+}
+
+// stable is a list of environments of which one is deployed from a branch of its own.
+func stable(of string) string {
+	list := "source: {chart: charts/app, environments: charts/gitops/environments, revision: main}\nreleaseName: app\nenvironments: [{name: dev}, {name: staging}, {name: prod}]\n"
+	return strings.Replace(list, "{name: "+of+"}", "{name: "+of+", revision: stable}", 1)
+}
+
+// branched is a checkout on main whose branch stable has other images, in files that main has changed since.
+func branched(t *testing.T, of string) (dir string, git func(...string) string) {
+	t.Helper()
+	dir = write(t, map[string]string{
+		"charts/gitops/values.yaml":               stable(of),
+		"charts/gitops/environments/staging.yaml": values("0.9.0", digest("8")),
+		"charts/gitops/environments/prod.yaml":    values("0.8.0", digest("7")),
+	})
+	git = inGit(t, dir)
+	git("init", "-q", "-b", "main")
+	git("add", "-A")
+	git("commit", "-q", "-m", "stable")
+	git("branch", "stable")
+	for name, text := range map[string]string{"staging.yaml": values("1.0.0", digest("1")), "prod.yaml": values("0.1.0", digest("5")) + "more: yes\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "charts/gitops/environments", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git("commit", "-q", "-a", "-m", "main")
+	return dir, git
+}
+
+// An environment reads the revision that it is deployed from, and nothing else is written for it.
+func TestPromoteFromARevision(t *testing.T) {
+	t.Parallel()
+	read := func(dir, branch string) *environments.Checkout {
+		c, err := environments.Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if branch != "" {
+			c.Branch = branch
+		}
+		return c
+	}
+	dir, git := branched(t, "prod")
+	before := git("status", "--porcelain")
+	_, err := read(dir, "").Promote(t.Context(), environments.Promotion{From: "staging", To: "prod", AllowUnproven: true, AllowDowngrade: true})
+	if want := "prod is deployed from stable, and does not read charts/gitops/environments/prod.yaml of main: check stable out and promote there with --branch stable"; !errors.Is(err, environments.ErrEnvironments) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if after := git("status", "--porcelain"); after != before {
+		t.Errorf("something was written: %s", after)
+	}
+	// On that branch it is promoted to, and what staging runs is read where staging reads it.
+	git("checkout", "-q", "stable")
+	got, err := read(dir, "stable").Promote(t.Context(), environments.Promotion{From: "staging", To: "prod", AllowUnproven: true, AllowDowngrade: true})
+	if err != nil || got.Tag != "1.0.0" || got.Digest != digest("1") || got.Previous != (bump.Pin{Tag: "0.8.0", Digest: digest("7")}) {
+		t.Errorf("promoted %+v, %v", got, err)
+	}
+
+	dir, _ = branched(t, "staging")
+	c := read(dir, "")
+	if got, err = c.Promote(t.Context(), environments.Promotion{From: "staging", To: "prod", AllowUnproven: true, AllowDowngrade: true}); err != nil || got.Digest != digest("8") {
+		t.Errorf("promoted %+v, %v; want what stable names for staging", got, err)
+	}
+
+	dir, git = branched(t, "staging")
+	git("branch", "-D", "stable")
+	if _, err = read(dir, "").Promote(t.Context(), environments.Promotion{From: "staging", To: "prod", AllowUnproven: true}); err == nil || !strings.Contains(err.Error(), "staging is deployed from stable, which the checkout does not have: fetch it") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What an environment of another revision runs does not change with the checkout, and with the revision it does.
+func TestDiffOfARevision(t *testing.T) {
+	t.Parallel()
+	objects := func(before, after, branch string) map[string]int {
+		t.Helper()
+		sides := []*environments.Checkout{}
+		for _, dir := range []string{before, after} {
+			c, err := environments.Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Of(branch)
+			sides = append(sides, c)
+		}
+		all, err := environments.Diff(t.Context(), sides[0], sides[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := map[string]int{}
+		for _, d := range all {
+			counts[d.Environment] = len(d.Objects)
+		}
+		return counts
+	}
+	dir, git := branched(t, "prod")
+	after := filepath.Join(t.TempDir(), "after")
+	git("worktree", "add", "-q", "--detach", after, "main")
+	edit := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(after, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("charts/gitops/environments/prod.yaml", "greeting: other\n")
+	edit("charts/gitops/environments/staging.yaml", "greeting: other\n")
+	if got := objects(dir, after, ""); got["prod"] != 0 || got["staging"] != 1 {
+		t.Errorf("%v: prod is deployed from another branch, staging from this one", got)
+	}
+	if got := objects(dir, after, "topic"); got["prod"] != 0 || got["staging"] != 1 {
+		t.Errorf("%v: a branch that nothing is deployed from is for main", got)
+	}
+	if got := objects(dir, after, "stable"); got["prod"] != 1 || got["staging"] != 0 {
+		t.Errorf("%v: the change is for the branch of prod", got)
+	}
+	edit("charts/gitops/values.yaml", strings.Replace(stable("prod"), ", revision: stable", "", 1))
+	if got := objects(dir, after, ""); got["prod"] != 1 {
+		t.Errorf("%v: prod is deployed from this branch now", got)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	dir := write(t, nil)
+	run := inGit(t, dir)
 	run("init", "-q")
 	commit := func(text string) {
 		t.Helper()
@@ -267,6 +394,46 @@ environments: [{name: dev}, {name: prod}, {name: qa}]
 	}
 	broken := checkout(t, map[string]string{"charts/app/templates/config.yaml": `{{ fail "say why" }}`})
 	if _, err := environments.Diff(t.Context(), before, broken); err == nil || !strings.Contains(err.Error(), "dev after the change") || !strings.Contains(err.Error(), "say why") {
+		t.Errorf("error %v names neither side nor reason", err)
+	}
+}
+
+// What Argo CD is told to deploy is rendered too: the AppProject and the ApplicationSet.
+func TestDiffOfArgoCD(t *testing.T) {
+	t.Parallel()
+	gitops := func(text string) *environments.Checkout {
+		return checkout(t, map[string]string{
+			"charts/gitops/Chart.yaml":             "apiVersion: v2\nname: gitops\nversion: 0.1.0\n",
+			"charts/gitops/templates/project.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: AppProject\nmetadata: {name: {{ .Release.Name }}}\nspec: {description: " + text + "}\n",
+		})
+	}
+	got, err := environments.Diff(t.Context(), gitops("old"), gitops("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := got[len(got)-1]
+	if last.Environment != environments.ArgoCD || len(last.Objects) != 1 || last.Objects[0].Change != "changed" || last.Objects[0].Kind != "AppProject" {
+		t.Errorf("%+v", last)
+	}
+	if text := environments.Markdown(got); !strings.Contains(text, "| Argo CD | 0 | 1 | 0 |") || !strings.Contains(text, "<summary>Argo CD: AppProject.argoproj.io portal changed</summary>") || !strings.Contains(text, "+spec: {description: new}") {
+		t.Errorf("the Markdown is\n%s", text)
+	}
+	// The repository's own chart renders both, and one that is new is added.
+	own, err := environments.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err = environments.Diff(t.Context(), checkout(t, nil), own); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, o := range got[len(got)-1].Objects {
+		said = append(said, o.Change+" "+o.Kind)
+	}
+	if want := []string{"added AppProject", "added ApplicationSet"}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+	if _, err := environments.Diff(t.Context(), gitops("old"), gitops("{{ fail `say why` }}")); err == nil || !strings.Contains(err.Error(), "charts/gitops after the change") || !strings.Contains(err.Error(), "say why") {
 		t.Errorf("error %v names neither side nor reason", err)
 	}
 }
@@ -372,7 +539,7 @@ func TestOwnEnvironments(t *testing.T) {
 			for _, f := range chart.Failed(findings) {
 				t.Error(f)
 			}
-			_, written, err := c.Pin(e.Name)
+			_, written, err := c.Pin(t.Context(), e.Name)
 			want := e.Values
 			if e.Name == "dev" {
 				want = c.Chart + "/values.yaml"

@@ -1,6 +1,8 @@
 package environments
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +51,8 @@ type Promoted struct {
 }
 
 // Promote has the second environment name the image that the first one names: two scalars of its values, byte for byte.
-func (c *Checkout) Promote(p Promotion) (Promoted, error) {
+// One that is deployed from another revision than the checkout's branch is refused: it does not read what is written here.
+func (c *Checkout) Promote(ctx context.Context, p Promotion) (Promoted, error) {
 	from, err := c.index(p.From)
 	if err != nil {
 		return Promoted{}, err
@@ -66,14 +69,18 @@ func (c *Checkout) Promote(p Promotion) (Promoted, error) {
 	case to > from+1:
 		return Promoted{}, fmt.Errorf("%w: %s comes between %s and %s: promote to it first", ErrSkipped, c.Environments[from+1].Name, p.From, p.To)
 	}
-	pin, file, err := c.Pin(p.From)
+	if e := c.Environments[to]; !c.here(e) {
+		return Promoted{}, fmt.Errorf("%w: %s is deployed from %s, and does not read %s of %s: check %s out and promote there with --branch %s, or have its environments[].revision name %s",
+			ErrEnvironments, p.To, e.Revision, e.Values, cmp.Or(c.Branch, "the checkout"), e.Revision, e.Revision, cmp.Or(c.Branch, "the branch"))
+	}
+	pin, file, err := c.Pin(ctx, p.From)
 	if err != nil {
 		return Promoted{}, err
 	}
 	if pin.Digest == "" {
 		return Promoted{}, fmt.Errorf("%w: %s names no digest for %s, and a tag can move: release first", ErrUnproven, file, p.From)
 	}
-	previous, written, err := c.Pin(p.To)
+	previous, written, err := c.Pin(ctx, p.To)
 	if err != nil {
 		return Promoted{}, err
 	}

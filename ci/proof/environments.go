@@ -125,7 +125,7 @@ func (s *Session) promotion(ctx context.Context) (string, error) {
 		return "", err
 	}
 	refused := func(p environments.Promotion, because error) error {
-		if _, err := checkout.Promote(p); !errors.Is(err, because) {
+		if _, err := checkout.Promote(ctx, p); !errors.Is(err, because) {
 			return fmt.Errorf("a promotion from %s to %s was not refused as %q: %v", p.From, p.To, because, err)
 		}
 		return nil
@@ -200,7 +200,7 @@ func (s *Session) promote(ctx context.Context, from int) error {
 	if err != nil {
 		return err
 	}
-	promoted, err := checkout.Promote(environments.Promotion{From: source.Name, To: target.Name, Running: running, History: history})
+	promoted, err := checkout.Promote(ctx, environments.Promotion{From: source.Name, To: target.Name, Running: running, History: history})
 	if err != nil {
 		return err
 	}

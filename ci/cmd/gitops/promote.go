@@ -1,20 +1,26 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/environments"
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
 func newPromote() *cobra.Command {
 	var (
-		repo, running string
-		p             environments.Promotion
+		repo, branch, running string
+		asked                 argocd
+		p                     environments.Promotion
 	)
 	cmd := &cobra.Command{
 		Use:   "promote",
@@ -23,8 +29,10 @@ func newPromote() *cobra.Command {
 checkout. Every other byte stays. The order is that of charts/gitops; none is skipped.
 
 An image that Argo CD did not see run well in the first environment is refused, --running is what
-gitops argocd sync said of it. So is one that is older than the one it would replace, by their
-versions or by the releases in the checkout's history.`,
+gitops argocd sync said of it; with --kubeconfig Argo CD is asked here. So is one that is older than
+the one it would replace, by their versions or by the releases in the checkout's history. An
+environment that is deployed from another revision than --branch is not promoted to: it does not
+read what is written to that branch.`,
 		Example: `  gitops argocd sync --kubeconfig kubeconfig --name backstage-dev --revision "$(git rev-parse HEAD)" > dev.json
   gitops promote --repo . --from dev --to staging --running dev.json`,
 		Args: noArgs,
@@ -33,7 +41,17 @@ versions or by the releases in the checkout's history.`,
 			if err != nil {
 				return err
 			}
-			if running != "" {
+			if branch != "" {
+				checkout.Branch = branch
+			}
+			switch {
+			case running != "" && asked.kubeconfig != "":
+				return usageError{fmt.Errorf("%s takes --running or --kubeconfig, not both; see %s --help", cmd.CommandPath(), cmd.CommandPath())}
+			case asked.kubeconfig != "":
+				if p.Running, err = asked.status(cmd.Context(), checkout, p.From); err != nil {
+					return err
+				}
+			case running != "":
 				if p.Running, err = os.ReadFile(running); err != nil {
 					return fmt.Errorf("--running: %w", err)
 				}
@@ -43,7 +61,7 @@ versions or by the releases in the checkout's history.`,
 					return err
 				}
 			}
-			promoted, err := checkout.Promote(p)
+			promoted, err := checkout.Promote(cmd.Context(), p)
 			if err != nil {
 				return err
 			}
@@ -57,14 +75,45 @@ versions or by the releases in the checkout's history.`,
 	cmd.Flags().StringVar(&p.From, "from", "", "the environment that runs the image")
 	cmd.Flags().StringVar(&p.To, "to", "", "the environment that is to run it, the next one")
 	cmd.Flags().StringVar(&running, "running", "", "the result of gitops argocd sync for the first one")
-	cmd.Flags().BoolVar(&p.AllowUnproven, "allow-unproven", false, "take an image without --running")
+	cmd.Flags().StringVar(&branch, "branch", "", "the branch that the checkout is of (default source.revision of charts/gitops)")
+	cmd.Flags().StringVar(&asked.kubeconfig, "kubeconfig", "", "the kubeconfig of Argo CD's cluster, to ask it for what --running would say")
+	cmd.Flags().StringVar(&asked.namespace, "argocd-namespace", sync.DefaultNamespace, "Argo CD's namespace")
+	cmd.Flags().DurationVar(&asked.timeout, "timeout", sync.DefaultTimeout, "how long Argo CD may take to be at the checkout's commit")
+	cmd.Flags().BoolVar(&p.AllowUnproven, "allow-unproven", false, "take an image without --running or --kubeconfig")
 	cmd.Flags().BoolVar(&p.AllowDowngrade, "allow-downgrade", false, "take an image that is older than the one it replaces")
 	required(cmd, "repo", "from", "to")
 	return cmd
 }
 
+// argocd is whom to ask what an environment runs.
+type argocd struct {
+	kubeconfig, namespace string
+	timeout               time.Duration
+}
+
+// status is what argocd sync says of an environment's Application, at the commit that it is deployed from.
+func (a argocd) status(ctx context.Context, c *environments.Checkout, name string) ([]byte, error) {
+	revision, err := c.Commit(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	w := sync.Wait{Name: c.Application(name), Namespace: a.namespace, Want: sync.Want{Revision: revision}, Timeout: a.timeout}
+	if err := w.Validate(); err != nil {
+		return nil, err
+	}
+	client, err := kube.Connect(a.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	result, err := w.Until(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", environments.ErrUnproven, name, err)
+	}
+	return json.Marshal(result)
+}
+
 func newDiff() *cobra.Command {
-	var before, after, format string
+	var before, after, branch, format string
 	cmd := &cobra.Command{
 		Use:   "diff",
 		Short: "Show what a change renders differently in each environment.",
@@ -84,6 +133,8 @@ with Helm, as Argo CD would, without a cluster. The Markdown is for a pull reque
 			if err != nil {
 				return err
 			}
+			old.Of(branch)
+			next.Of(branch)
 			differences, err := environments.Diff(cmd.Context(), old, next)
 			if err != nil {
 				return err
@@ -99,6 +150,7 @@ with Helm, as Argo CD would, without a cluster. The Markdown is for a pull reque
 	}
 	cmd.Flags().StringVar(&before, "before", "", "the checkout without the change")
 	cmd.Flags().StringVar(&after, "after", ".", "the checkout with the change")
+	cmd.Flags().StringVar(&branch, "branch", "", "the branch that the change is for (default source.revision of charts/gitops)")
 	cmd.Flags().StringVar(&format, "format", "markdown", "markdown or json")
 	required(cmd, "before", "after")
 	return cmd

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,8 +24,15 @@ type limits struct {
 	requests atomic.Int64
 }
 
-// unnamed is how long GitHub asks to wait at least after a limit without a time; it doubles each time.
-const unnamed = time.Minute
+const (
+	// unnamed is how long GitHub asks to wait at least after a limit without a time; it doubles each time.
+	unnamed = time.Minute
+	// shortest is the least wait before a request is sent again; it doubles each time. GitHub may name less, or a time
+	// that has passed.
+	shortest = time.Second
+	// waits bounds how often one request is sent again.
+	waits = 10
+)
 
 func (l *limits) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
@@ -45,6 +53,9 @@ func (l *limits) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := answer.Body.Close(); err != nil {
 			return nil, err
 		}
+		if again == waits {
+			return nil, fmt.Errorf("%w: GitHub refused the request %d times, each after the wait that it asked for; run it again later, it goes on from here", ErrLimited, again+1)
+		}
 		if err := pause(ctx, until); err != nil {
 			return nil, err
 		}
@@ -63,12 +74,17 @@ func limit(answer *http.Response, again int) (until time.Time, limited bool, err
 	if answer.StatusCode != http.StatusForbidden && answer.StatusCode != http.StatusTooManyRequests {
 		return time.Time{}, false, nil
 	}
-	h := answer.Header
+	h, now := answer.Header, time.Now()
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil {
-		return time.Now().Add(time.Duration(seconds) * time.Second), true, nil
+		return now.Add(spread(time.Duration(seconds)*time.Second, again)), true, nil
 	}
 	if at, err := strconv.ParseInt(h.Get("X-RateLimit-Reset"), 10, 64); err == nil && h.Get("X-RateLimit-Remaining") == "0" {
-		return time.Unix(at, 0), true, nil
+		// The reset is a time of GitHub's clock, which this machine's may not agree with.
+		there, err := http.ParseTime(h.Get("Date"))
+		if err != nil {
+			there = now
+		}
+		return now.Add(spread(time.Unix(at, 0).Sub(there), again)), true, nil
 	}
 	text, err := io.ReadAll(answer.Body)
 	if err = errors.Join(err, answer.Body.Close()); err != nil {
@@ -76,7 +92,14 @@ func limit(answer *http.Response, again int) (until time.Time, limited bool, err
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(text))
 	limited = answer.StatusCode == http.StatusTooManyRequests || strings.Contains(strings.ToLower(string(text)), "secondary rate limit")
-	return time.Now().Add(unnamed << min(again, 6)), limited, nil
+	return now.Add(spread(unnamed<<min(again, 6), again)), limited, nil
+}
+
+// spread is a wait of at least the one that was asked for, and partly random: whoever was limited together does not come
+// back together.
+func spread(wait time.Duration, again int) time.Duration {
+	wait = max(wait, shortest<<again)
+	return wait + rand.N(min(wait/4, 10*time.Second))
 }
 
 // pause waits until a limit ends, or refuses to where the context ends before.

@@ -30,7 +30,7 @@ type Target struct {
 	Remote     string
 	Branch     string
 	Credential git.Credential
-	// Attempts bounds how often a push is tried while others push as well; 0 means 20.
+	// Attempts bounds how often a push is tried while others push as well; 0 means DefaultAttempts.
 	Attempts int
 	// Candidate, where given, is the only commit that may be pushed: the one that was verified.
 	Candidate string
@@ -73,11 +73,14 @@ type PullRequest struct {
 	Merged bool `json:"merged,omitempty"`
 }
 
+// What a push takes unless told otherwise: enough for 50 releases at one time, see TestRace of ci/github.
 const (
-	defaultAttempts = 20
-	// lostAnswers bounds how often a remote may fail to answer within one push.
-	lostAnswers = 2
+	DefaultAttempts = 100
+	DefaultTimeout  = 10 * time.Minute
 )
+
+// lostAnswers bounds how often a remote may fail to answer within one push.
+const lostAnswers = 2
 
 // Push brings a release to the target: on top of its tip, and again on top of the new tip where somebody else was
 // faster. The repository of dir is only read.
@@ -104,7 +107,7 @@ func Push(ctx context.Context, dir string, rel Release, t Target) (result Pushed
 func (p *pusher) push(ctx context.Context) (Pushed, error) {
 	attempts := p.target.Attempts
 	if attempts <= 0 {
-		attempts = defaultAttempts
+		attempts = DefaultAttempts
 	}
 	var last error
 	for n := 1; n <= attempts; n++ {

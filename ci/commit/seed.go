@@ -65,7 +65,7 @@ func Seed(ctx context.Context, dir string, t Target) (result Seeded, err error) 
 
 	for n := 1; ; n++ {
 		result, err := seed(ctx, r, head, t)
-		if err == nil || n == defaultAttempts || !errors.Is(err, git.ErrRaced) {
+		if err == nil || n == DefaultAttempts || !errors.Is(err, git.ErrRaced) {
 			return result, err
 		}
 		if err := sleep(ctx, n); err != nil {

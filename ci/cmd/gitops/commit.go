@@ -82,7 +82,7 @@ the private key of a GitHub App from ` + keyVariable + `. The checkout is only r
 	}
 	releaseFlags(cmd, &repo, &rel)
 	targetFlags(cmd, &t, &with)
-	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	cmd.Flags().IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made by gitops commit, and no other")
 	required(cmd, "remote", "branch", "tag", "digest")
 	return cmd
@@ -222,7 +222,7 @@ func targetFlags(cmd *cobra.Command, t *commit.Target, with *access) {
 	f.StringVar(&t.Remote, "remote", "", "the remote's URL, without a credential")
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
 	f.StringVar(&t.Credential.Username, "username", "x-access-token", "the user name to send with the token of "+tokenVariable)
-	f.DurationVar(&with.wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.DurationVar(&with.wait, "timeout", commit.DefaultTimeout, "the longest time to take")
 	f.StringVar(&with.api, "api-url", "", "the URL of GitHub's API, for an App (default that of the remote's host)")
 	appFlags(f, &with.app)
 }

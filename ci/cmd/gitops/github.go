@@ -78,9 +78,9 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
 	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
 	appFlags(f, &t.App)
-	f.IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	f.IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
 	f.StringVar(&t.Candidate, "candidate", "", "push the tree of this commit, made by gitops commit, and no other")
-	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.DurationVar(&wait, "timeout", commit.DefaultTimeout, "the longest time to take")
 	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
 	f.StringVar(&t.Pull.Head, "head", "", "the pull request's branch (default gitops/CHART/BRANCH)")
 	f.StringVar(&t.Pull.Title, "title", "", "the pull request's title (default the commit's first line)")
@@ -212,8 +212,8 @@ request, "pull requests: write".`,
 	f.StringVar(&c.Title, "title", "", "the commit's message and the pull request's title, one line")
 	f.StringVar(&file, "file", "", "the pull request's text, in Markdown; - is standard input")
 	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of committing to the branch")
-	f.IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
-	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	f.IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
+	f.DurationVar(&wait, "timeout", commit.DefaultTimeout, "the longest time to take")
 	required(cmd, "repo", "remote", "branch", "head", "title")
 	return cmd
 }

@@ -60,7 +60,7 @@ the private key of a GitHub App from ` + keyVariable + `. The checkout is only r
 	rollbackFlags(cmd, &repo, &rb)
 	targetFlags(cmd, &t, &with)
 	cmd.Flags().StringVar(&to, "to", "", "the repository to push the commit to instead, without a credential")
-	cmd.Flags().IntVar(&t.Attempts, "attempts", 20, "how often to try while others push as well")
+	cmd.Flags().IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
 	cmd.Flags().StringVar(&t.Candidate, "candidate", "", "push this commit, made with --to, and no other")
 	required(cmd, "remote", "branch")
 	return cmd

@@ -64,10 +64,10 @@ func (c *client) explain(ctx context.Context, wanted string, err error) error {
 		return fmt.Errorf("%s: %w (GitHub: %d %s)", c.name(), git.ErrUnreachable, code, said)
 	case code == http.StatusUnauthorized:
 		return fmt.Errorf("%w: it has expired, was revoked or is none; make a new one and pass it as GITOPS_TOKEN (GitHub: %s)", ErrToken, said)
+	case protected.MatchString(said): // also with 409, which a race has otherwise
+		return fmt.Errorf("%s: %w (GitHub: %s)", c.name(), ErrProtected, said)
 	case code == http.StatusConflict, raced.MatchString(said):
 		return fmt.Errorf("%s: %w (GitHub: %s)", c.name(), git.ErrRaced, said)
-	case protected.MatchString(said):
-		return fmt.Errorf("%s: %w (GitHub: %s)", c.name(), ErrProtected, said)
 	case workflows.MatchString(said):
 		return fmt.Errorf("%s: %w: allow it in the settings under Actions, General, Workflow permissions (GitHub: %s)", c.name(), ErrPermission, said)
 	case code == http.StatusForbidden && (forbidden.MatchString(said) || answer.Response.Header.Get("X-GitHub-SSO") != ""):

@@ -48,13 +48,21 @@ func (p *pusher) propose(ctx context.Context, c commit.Proposal) (string, error)
 	if head == c.Target.Branch {
 		return "", fmt.Errorf("the pull request's branch %s is the one to pull to; give another", head)
 	}
-	open, _, err := p.PullRequests.List(ctx, p.owner, p.repo, &github.PullRequestListOptions{
-		State: "open", Head: p.owner + ":" + head, Base: c.Target.Branch,
-	})
-	if err != nil {
-		return "", p.explain(ctx, pullRequests, err)
+	var open []*github.PullRequest
+	tip, err := c.Repo.Fetch(ctx, c.Target.Remote, head)
+	switch {
+	case errors.Is(err, git.ErrNoBranch):
+		tip = "" // and no pull request is open: GitHub closes it with its branch
+	case err != nil:
+		return "", err
+	default:
+		if open, _, err = p.PullRequests.List(ctx, p.owner, p.repo, &github.PullRequestListOptions{
+			State: "open", Head: p.owner + ":" + head, Base: c.Target.Branch,
+		}); err != nil {
+			return "", p.explain(ctx, pullRequests, err)
+		}
 	}
-	sha, err := p.put(ctx, c, head)
+	sha, err := p.put(ctx, c, head, tip)
 	if err != nil {
 		return sha, err
 	}
@@ -82,20 +90,17 @@ func there(pr *github.PullRequest, err error) error {
 	return err
 }
 
-// put brings the commit to the pull request's branch, unless it is there.
-func (p *pusher) put(ctx context.Context, c commit.Proposal, head string) (string, error) {
+// put brings the commit to the pull request's branch, whose tip is empty where it is yet to be made, unless it is there.
+func (p *pusher) put(ctx context.Context, c commit.Proposal, head, tip string) (string, error) {
+	// Not the commit that a protected branch has refused: its message keeps workflows from starting.
 	message := c.Message.Proposed()
-	tip, err := c.Repo.Fetch(ctx, c.Target.Remote, head)
-	if errors.Is(err, git.ErrNoBranch) {
+	if tip == "" {
 		sha, err := p.commit(ctx, c, message, c.Parent)
 		if err != nil {
 			return "", err
 		}
 		_, _, err = p.Git.CreateRef(ctx, p.owner, p.repo, reference(head, sha))
 		return sha, p.explain(ctx, contents, err)
-	}
-	if err != nil {
-		return "", err
 	}
 	foreign, err := c.Foreign(ctx, tip)
 	if err != nil {

@@ -25,7 +25,7 @@ type Target struct {
 	// Token signs in unless App does.
 	Token string
 	App   App
-	// Attempts bounds how often a commit is tried while others push as well; 0 means 20.
+	// Attempts bounds how often a commit is tried while others push as well; 0 means commit.DefaultAttempts.
 	Attempts int
 	// Candidate, where given, is the commit that was verified: what is pushed has its tree and its parent.
 	Candidate string
@@ -82,8 +82,7 @@ func (t Target) push(ctx context.Context, made func(commit.Target) (commit.Pushe
 	p := &pusher{client: c, pull: t.Pull, out: Pushed{Mode: t.Mode}}
 	pushed, err := made(commit.Target{
 		Remote: t.Remote, Branch: t.Branch, Attempts: t.Attempts, Candidate: t.Candidate, Carrier: p,
-		// GitHub takes any name with a token.
-		Credential: git.Credential{Username: "x-access-token", Token: c.token},
+		Credential: git.Credential{Username: username, Token: c.token},
 	})
 	if err != nil {
 		return Pushed{}, c.asked(ctx, err)
@@ -97,6 +96,9 @@ func (t Target) push(ctx context.Context, made func(commit.Target) (commit.Pushe
 	}
 	return p.out, nil
 }
+
+// username goes with a token; GitHub takes any.
+const username = "x-access-token"
 
 func (t Target) check() error {
 	if t.Mode != ModePush && t.Mode != ModePullRequest {

@@ -30,6 +30,16 @@ func (s *Server) reference(c *call) (int, any, error) {
 	return http.StatusOK, refJSON(ref, sha), nil
 }
 
+func (s *Server) branch(c *call) (int, any, error) {
+	name := c.PathValue("branch")
+	sha, err := c.repo.Run(c.Context(), "rev-parse", "--verify", "--quiet", "refs/heads/"+name)
+	if err != nil {
+		return 0, nil, refuse(http.StatusNotFound, "Branch not found")
+	}
+	_, protected := s.config.Protected[name]
+	return http.StatusOK, map[string]any{"name": name, "commit": object{sha}, "protected": protected}, nil
+}
+
 func refJSON(ref, sha string) any {
 	return map[string]any{"ref": ref, "object": map[string]string{"type": "commit", "sha": sha}}
 }

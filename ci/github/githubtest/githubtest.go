@@ -128,6 +128,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	for pattern, e := range map[string]endpoint{
 		"GET " + repo: {"metadata=read", s.repository, true},
 		"GET " + repo + "/git/ref/heads/{ref...}":    {"contents=read", s.reference, true},
+		"GET " + repo + "/branches/{branch...}":      {"contents=read", s.branch, true},
 		"GET " + repo + "/git/commits/{sha}":         {"contents=read", s.getCommit, true},
 		"POST " + repo + "/git/blobs":                {"contents=write", s.blob, true},
 		"POST " + repo + "/git/trees":                {"contents=write", s.tree, true},

@@ -1,0 +1,75 @@
+package github
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/google/go-github/v62/github"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+)
+
+// Preflight finds out whether Push could work, before anything is built, as commit.Preflight does, and names the
+// permission that the credential lacks.
+//
+// GitHub tells nobody what a token may do, so it is asked for two things that change nothing: to store the empty blob,
+// and to open a pull request of the branch to itself, which it refuses.
+func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (commit.Ready, error) {
+	t.Mode = cmp.Or(t.Mode, ModePush)
+	if err := t.check(); err != nil {
+		return commit.Ready{}, err
+	}
+	c, err := connect(ctx, t)
+	if err != nil {
+		return commit.Ready{}, err
+	}
+	if err := c.mayWrite(ctx, t); err != nil {
+		return commit.Ready{}, err
+	}
+	return commit.Preflight(ctx, dir, rel, commit.Target{
+		Remote: t.Remote, Branch: t.Branch, Credential: git.Credential{Username: username, Token: c.token},
+	})
+}
+
+// mayWrite refuses a credential that lacks a permission of the target's mode.
+func (c *client) mayWrite(ctx context.Context, t Target) error {
+	// A read first: GitHub answers a write to a repository that is not there as it does one that is not allowed.
+	// GetBranch of the library drops what GitHub says with an error.
+	ask, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/branches/%s", c.owner, c.repo, url.PathEscape(t.Branch)), nil)
+	if err != nil {
+		return err
+	}
+	var branch github.Branch
+	_, err = c.Do(ctx, ask, &branch)
+	var answer *github.ErrorResponse
+	switch {
+	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusNotFound:
+		// No such repository or no such branch: git says which.
+		return nil
+	case err != nil:
+		return c.explain(ctx, "", err)
+	}
+	if _, _, err := c.Git.CreateBlob(ctx, c.owner, c.repo, &github.Blob{Content: github.String(""), Encoding: github.String("utf-8")}); err != nil {
+		return c.explain(ctx, contents, err)
+	}
+	if t.Mode == ModePush && !branch.GetProtected() {
+		return nil
+	}
+	_, _, err = c.PullRequests.Create(ctx, c.owner, c.repo, &github.NewPullRequest{Title: github.String("preflight"), Head: &t.Branch, Base: &t.Branch})
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s: GitHub opened a pull request of %s to itself; close it", c.name(), t.Branch)
+	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusUnprocessableEntity:
+		return nil
+	}
+	err = c.explain(ctx, pullRequests, err)
+	if t.Mode == ModePush {
+		err = fmt.Errorf("%s is protected, so the release may have to wait in a pull request, but %w", t.Branch, err)
+	}
+	return err
+}

@@ -19,7 +19,52 @@ import (
 const keyVariable = "GITOPS_APP_KEY"
 
 func newGitHub() *cobra.Command {
-	return group("github", "Release, and comment, through GitHub's API.", newGitHubPush(), newGitHubRevert(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
+	return group("github", "Release, and comment, through GitHub's API.", newGitHubPreflight(), newGitHubPush(), newGitHubRevert(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
+}
+
+func newGitHubPreflight() *cobra.Command {
+	var (
+		repo string
+		pull bool
+		rel  commit.Release
+		t    github.Target
+		wait time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "preflight",
+		Short: "Find out, before anything is built, whether GitHub would take a release.",
+		Long: `Find out, before anything is built, whether GitHub would take a release, as preflight does, and name the
+permission that the token or the App lacks: "contents: write", and with --pull-request, or where the branch is
+protected, "pull requests: write". Nothing is left on GitHub.
+
+The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
+of a GitHub App from ` + keyVariable + `.`,
+		Example: `  gitops github preflight --repo . --remote https://github.com/owner/repository.git --image docker.io/user/backstage-gitops`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			defer cancel()
+			if pull {
+				t.Mode = github.ModePullRequest
+			}
+			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+			ready, err := github.Preflight(ctx, repo, rel, t)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), ready)
+		},
+	}
+	sourceFlags(cmd, &repo, &rel)
+	f := cmd.Flags()
+	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	appFlags(f, &t.App)
+	f.BoolVar(&pull, "pull-request", false, "the release is to be a pull request")
+	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
+	required(cmd, "remote", "branch")
+	return cmd
 }
 
 func newGitHubPush() *cobra.Command {

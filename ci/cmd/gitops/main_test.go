@@ -83,22 +83,30 @@ func serveRemote(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_DIR", root+"/a.git")
 }
 
-// serveGitHub is `github NAME TOKEN [PROTECTED]`: a GitHub with one empty repository, for the token of a workflow, and
-// maybe a protected branch; $NAME is the repository's URL, $NAME_DIR its folder, and $NAME_KEY the key of the App 7 with
+// serveGitHub is `github NAME TOKEN [PROTECTED [PERMISSION=LEVEL]…]`: a GitHub with one empty repository, for the token of
+// a workflow, which may do all that a release wants unless permissions are given, and maybe a protected branch; $NAME is the repository's URL, $NAME_DIR its folder, and $NAME_KEY the key of the App 7 with
 // the installation 9.
 func serveGitHub(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: github NAME TOKEN [PROTECTED]")
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: github NAME TOKEN [PROTECTED [PERMISSION=LEVEL]…]")
+	}
+	permissions := map[string]string{"contents": "write", "pull_requests": "write"}
+	if len(args) > 3 {
+		clear(permissions)
+		for _, p := range args[3:] {
+			name, level, _ := strings.Cut(p, "=")
+			permissions[name] = level
+		}
 	}
 	c := githubtest.Config{
 		Root: ts.MkAbs("." + args[0]), Repositories: []string{"acme/portal"}, AutoMerge: true,
-		Tokens: []githubtest.Token{{Value: args[1], Login: "github-actions[bot]", Bot: true, Permissions: map[string]string{"contents": "write", "pull_requests": "write"}}},
+		Tokens: []githubtest.Token{{Value: args[1], Login: "github-actions[bot]", Bot: true, Permissions: permissions}},
 	}
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	ts.Check(err)
 	c.Apps = []githubtest.App{{ID: 7, Installation: 9, Key: &private.PublicKey, Permissions: c.Tokens[0].Permissions}}
 	ts.Setenv(args[0]+"_KEY", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})))
-	if len(args) == 3 {
+	if len(args) > 2 && args[2] != "" {
 		c.Protected = map[string]string{args[2]: "Changes must be made through a pull request."}
 	}
 	h, err := githubtest.New(context.Background(), c)

@@ -290,7 +290,7 @@ func TestRefused(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.options.PlainHTTP = true
+			c.options.PlainHTTP, c.options.Pause = true, time.Millisecond
 			_, _, err := image.Inspect(t.Context(), c.ref, c.options)
 			if !errors.Is(err, c.want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v; want %v", err, c.want)

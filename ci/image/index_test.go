@@ -53,8 +53,7 @@ func publishAll(t *testing.T, ref string, at int64, p image.Publication, platfor
 	if p.Created.IsZero() {
 		p.Created = time.Unix(at, 0)
 	}
-	p.Pause = time.Millisecond
-	return image.Publish(t.Context(), archives, ref, p, image.Options{PlainHTTP: true})
+	return image.Publish(t.Context(), archives, ref, p, image.Options{PlainHTTP: true, Pause: time.Millisecond})
 }
 
 // pull reads an image back by its digest.

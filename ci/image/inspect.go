@@ -46,6 +46,9 @@ type Options struct {
 	Platform string
 	// ManifestOnly leaves the content of layers unread; that they are there is looked at.
 	ManifestOnly bool
+	// Pause is that before the first retry of a request that a registry limits or fails at; it doubles, five times. 0
+	// means a second.
+	Pause time.Duration
 }
 
 // Inspection is what a registry says about an image.
@@ -157,11 +160,6 @@ func (o Options) choose(d *remote.Descriptor) (img v1.Image, all []string, err e
 		}
 	}
 	return nil, nil, fmt.Errorf("%w: it is of %s, not of %s", ErrNotFound, strings.Join(all, ", "), wanted)
-}
-
-// Remote is how to reach the registry, for its library.
-func (o Options) Remote(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(o.keychain())}
 }
 
 // Parse reads a reference for the library of registries.

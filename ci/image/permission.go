@@ -3,11 +3,9 @@ package image
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/imageref"
 )
@@ -22,10 +20,7 @@ func MayPush(ctx context.Context, repository string, o Options) error {
 	if err != nil {
 		return err
 	}
-	again := transport.NewRetry(within{ctx, remote.DefaultTransport},
-		transport.WithRetryBackoff(transport.Backoff{Duration: time.Second, Factor: 3, Jitter: 0.1, Steps: 3}),
-		transport.WithRetryStatusCodes(http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))
-	if err := remote.CheckPushPermission(parsed, o.keychain(), again); err != nil {
+	if err := remote.CheckPushPermission(parsed, o.keychain(), within{ctx, o.transport()}); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -38,7 +38,7 @@ func TestMayPush(t *testing.T) {
 				_, _ = io.WriteString(w, `{"errors":[{"code":"DENIED","message":"no"}]}`)
 				return true
 			})
-			o := image.Options{PlainHTTP: true}
+			o := image.Options{PlainHTTP: true, Pause: time.Millisecond}
 			if err := image.MayPush(t.Context(), host+"/user/image", o); err != nil {
 				t.Errorf("the repository that may be written: %v", err)
 			}

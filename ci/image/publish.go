@@ -2,7 +2,6 @@ package image
 
 import (
 	"archive/tar"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -45,9 +45,6 @@ type Publication struct {
 	Digest string
 	// Retag lets any tag be taken from another image; otherwise only those that move, see imageref.Moves.
 	Retag bool
-	// Pause is that before the first retry of a request that a registry limits or fails at; it doubles, five times. 0
-	// means a second.
-	Pause time.Duration
 }
 
 // Published is an image in its registry.
@@ -106,7 +103,7 @@ func Publish(ctx context.Context, archives []string, ref string, p Publication, 
 	if err != nil {
 		return Published{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	return p.push(ctx, content, hash, ref, tags, o)
+	return p.push(ctx, content, hash, ref, tags, false, o)
 }
 
 // PublishArtifact pushes an artifact, which is an image to a registry, under its tags as Publish does, and as it is:
@@ -124,7 +121,7 @@ func PublishArtifact(ctx context.Context, artifact v1.Image, ref string, p Publi
 	if err != nil {
 		return Published{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	return p.push(ctx, artifact, hash, ref, tags, o)
+	return p.push(ctx, artifact, hash, ref, tags, false, o)
 }
 
 // AddTags gives an image in its registry, named by its digest, the tags in p.AlsoTags, as Publish does.
@@ -148,36 +145,47 @@ func AddTags(ctx context.Context, ref string, p Publication, o Options) (Publish
 	if err != nil {
 		return Published{}, Explain(ref, err)
 	}
-	return p.push(ctx, descriptor, descriptor.Digest, ref, tags, o)
+	return p.push(ctx, descriptor, descriptor.Digest, ref, tags, true, o)
 }
 
-// push pushes an image, of one platform or of several, under its tags.
-func (p Publication) push(ctx context.Context, content remote.Taggable, hash v1.Hash, ref string, tags []name.Tag, o Options) (Published, error) {
+// push pushes an image, of one platform or of several, under its tags; uploaded says that the registry has it.
+func (p Publication) push(ctx context.Context, content remote.Taggable, hash v1.Hash, ref string, tags []name.Tag, uploaded bool, o Options) (Published, error) {
 	result := Published{Ref: ref, Digest: hash.String()}
 	if p.Digest != "" && p.Digest != result.Digest {
 		return Published{}, fmt.Errorf("%s: %w: it is %s, and %s is wanted; nothing was pushed", ref, ErrOther, result.Digest, p.Digest)
 	}
-	options := append(o.Remote(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(p.Pause, time.Second), Factor: 2, Jitter: 0.5, Steps: 6}))
+	options := o.Remote(ctx)
 	for _, tag := range tags {
-		t, err := p.look(tag, hash, options)
+		t, err := p.look(ctx, tag, hash, o)
 		if err != nil {
 			return Published{}, err
 		}
 		result.Tags = append(result.Tags, t)
 	}
-	uploaded := slices.ContainsFunc(result.Tags, func(t Tag) bool { return t.Kept })
+	if !uploaded && !slices.ContainsFunc(result.Tags, func(t Tag) bool { return t.Kept }) {
+		// All of it, before a tag names it: that takes the time in which somebody else may take a tag.
+		if err := remote.Push(tags[0].Context().Digest(result.Digest), content, options...); err != nil {
+			return Published{}, ExplainPush(ref, err)
+		}
+	}
 	for i, tag := range tags {
 		if result.Tags[i].Kept {
 			continue
 		}
-		push := remote.Push
-		if uploaded {
-			push = remote.Put // the manifest alone
+		now, err := p.look(ctx, tag, hash, o)
+		if err != nil {
+			return Published{}, err
 		}
-		if err := push(tag, content, options...); err != nil {
+		if result.Tags[i] = now; now.Kept {
+			continue
+		}
+		if err := remote.Put(tag, content, options...); err != nil {
 			return Published{}, ExplainPush(tag.String(), err)
 		}
-		uploaded = true
+		// No registry takes a tag on the condition that nobody else has it.
+		if _, err := p.look(ctx, tag, hash, o); errors.Is(err, ErrTaken) {
+			return Published{}, fmt.Errorf("somebody else has pushed at the same time: %w", err)
+		}
 	}
 	return result, nil
 }
@@ -201,14 +209,20 @@ func (p Publication) tags(ref name.Reference) ([]name.Tag, error) {
 }
 
 // look finds out what a tag is now, and refuses one that may not become the image.
-func (p Publication) look(tag name.Tag, hash v1.Hash, options []remote.Option) (Tag, error) {
-	now, err := remote.Head(tag, options...)
+func (p Publication) look(ctx context.Context, tag name.Tag, hash v1.Hash, o Options) (Tag, error) {
+	now, err := remote.Head(tag, o.Remote(ctx)...)
+	if denied(err) {
+		// A registry that makes repositories as they are pushed to shows one that is yet to be made to nobody but who may
+		// push there.
+		now, err = o.headToPush(ctx, tag)
+	}
 	var answer *transport.Error
 	switch {
 	case err == nil:
-	case errors.As(err, &answer) && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
-		// A registry may not let anybody look at a repository that is yet to be made; the push will tell.
+	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		return Tag{Tag: tag.TagStr()}, nil
+	case denied(err):
+		return Tag{}, fmt.Errorf("whether the tag is another image's cannot be seen: %w", ExplainPush(tag.String(), err))
 	default:
 		return Tag{}, ExplainPush(tag.String(), err)
 	}
@@ -219,6 +233,24 @@ func (p Publication) look(tag name.Tag, hash v1.Hash, options []remote.Option) (
 		return Tag{}, fmt.Errorf("%s: %w, %s, and would become %s; nothing was pushed: publish under another tag, or with --retag", tag, ErrTaken, now.Digest, hash)
 	}
 	return Tag{Tag: tag.TagStr(), Former: now.Digest.String()}, nil
+}
+
+func denied(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
+}
+
+// headToPush looks at a tag with a token that may push.
+func (o Options) headToPush(ctx context.Context, tag name.Tag) (*v1.Descriptor, error) {
+	auth, err := authn.Resolve(ctx, o.keychain(), tag.Context())
+	if err != nil {
+		return nil, err
+	}
+	signedIn, err := transport.NewWithContext(ctx, tag.Registry, auth, o.transport(), []string{tag.Scope(transport.PushScope)})
+	if err != nil {
+		return nil, err
+	}
+	return remote.Head(tag, remote.WithContext(ctx), remote.WithTransport(signedIn))
 }
 
 // ExplainPush says in one sentence why a registry did not take an image, and what to do.

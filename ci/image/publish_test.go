@@ -154,7 +154,7 @@ func TestPublishRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := image.Publish(t.Context(), []string{c.archive}, c.ref, image.Publication{Created: time.Unix(1, 0), Pause: time.Millisecond}, image.Options{PlainHTTP: true}); !errors.Is(err, c.want) {
+			if _, err := image.Publish(t.Context(), []string{c.archive}, c.ref, image.Publication{Created: time.Unix(1, 0)}, image.Options{PlainHTTP: true, Pause: time.Millisecond}); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})
@@ -189,13 +189,13 @@ func seen(t *testing.T, instead func(http.ResponseWriter, *http.Request) bool) (
 // publish publishes the image that is built at a time, stamped with it, so that another time is another image.
 func publish(t *testing.T, ref string, at int64, p image.Publication) (image.Published, error) {
 	t.Helper()
-	p.Created, p.Pause = time.Unix(at, 0), time.Millisecond
-	return image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(at, 0)))}, ref, p, image.Options{PlainHTTP: true})
+	p.Created = time.Unix(at, 0)
+	return image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(at, 0)))}, ref, p, image.Options{PlainHTTP: true, Pause: time.Millisecond})
 }
 
 func digestOf(t *testing.T, ref string) string {
 	t.Helper()
-	i, _, err := image.Inspect(t.Context(), ref, image.Options{PlainHTTP: true})
+	i, _, err := image.Inspect(t.Context(), ref, image.Options{PlainHTTP: true, Pause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,3 +57,27 @@ func Preflight(ctx context.Context, dir string, rel Release, t Target) (ready Re
 	}
 	return Ready{Remote: t.Remote, Branch: t.Branch, Tip: tip, Source: rel.Source, Chart: pin}, nil
 }
+
+// Named is the image that a chart names on the target's branch now.
+func Named(ctx context.Context, dir, chart string, t Target) (pin bump.Pin, err error) {
+	if chart, err = inside(chart); err != nil {
+		return bump.Pin{}, err
+	}
+	r, done, err := scratch(ctx, git.Open(dir), t.Remote, t.Branch, t.Credential)
+	if err != nil {
+		return bump.Pin{}, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	tip, err := r.Fetch(ctx, t.Remote, t.Branch)
+	if err != nil {
+		return bump.Pin{}, err
+	}
+	values, _, err := readChart(ctx, r, tip, chart)
+	if err != nil {
+		return bump.Pin{}, err
+	}
+	if pin, err = bump.Read(values.Text); err != nil {
+		err = atCommit(chart, tip, err)
+	}
+	return pin, err
+}

@@ -124,6 +124,18 @@ func PublishArtifact(ctx context.Context, artifact v1.Image, ref string, p Publi
 	return p.push(ctx, artifact, hash, ref, tags, false, o)
 }
 
+// Fixed are those of some tags that name one image for good, and moving the others, see imageref.Moves.
+func Fixed(tags []string) (fixed, moving []string) {
+	for _, t := range tags {
+		if imageref.Moves(t) {
+			moving = append(moving, t)
+		} else {
+			fixed = append(fixed, t)
+		}
+	}
+	return fixed, moving
+}
+
 // AddTags gives an image in its registry, named by its digest, the tags in p.AlsoTags, as Publish does.
 func AddTags(ctx context.Context, ref string, p Publication, o Options) (Published, error) {
 	parsed, err := Parse(ref, o)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/chart"
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 	"github.com/backstage-gitops/backstage-gitops/ci/image"
 )
 
@@ -156,34 +158,73 @@ sign-in is used.`,
 	return cmd
 }
 
+// tagged is the result of gitops image tag.
+type tagged struct {
+	image.Published
+	// Left are tags that were not given.
+	Left []string `json:"left"`
+}
+
 func newImageTag() *cobra.Command {
 	var (
-		o image.Options
-		p image.Publication
+		o            image.Options
+		p            image.Publication
+		t            commit.Target
+		with         access
+		repo, folder string
 	)
 	cmd := &cobra.Command{
 		Use:   "tag REF --also-tag TAG",
 		Short: "Give an image in its registry more tags.",
 		Long: `Give an image in its registry, named by its digest, more tags, and print them. What tags may be taken
-from another image is as with publish. A tag that it has stays, so a second run changes nothing.`,
-		Example: `  gitops image tag docker.io/user/backstage-gitops@sha256:… --also-tag 1.4 --also-tag latest`,
-		Args:    oneArg("image reference"),
+from another image is as with publish. A tag that it has stays, so a second run changes nothing.
+
+With --remote, tags that move are given only while the chart on the branch names this image, and printed as "left"
+otherwise: a release that ends after a later one does not take them back.`,
+		Example: `  gitops image tag docker.io/user/backstage-gitops@sha256:… --also-tag 1.4 --also-tag latest
+  gitops image tag docker.io/user/backstage-gitops@sha256:… --also-tag main --remote https://github.com/owner/repository.git`,
+		Args: oneArg("image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(p.AlsoTags) == 0 {
 				return usageError{fmt.Errorf("%s wants --also-tag; see %s --help", cmd.CommandPath(), cmd.CommandPath())}
 			}
 			o.Password = os.Getenv(passwordVariable)
-			tagged, err := image.AddTags(cmd.Context(), args[0], p, o)
-			if err != nil {
+			ctx, result := cmd.Context(), tagged{Left: []string{}}
+			if t.Remote != "" {
+				ctx, cancel, err := with.reach(cmd, &t)
+				if err != nil {
+					return err
+				}
+				defer cancel()
+				named, err := commit.Named(ctx, repo, folder, t)
+				if err != nil {
+					return err
+				}
+				if _, digest, _ := strings.Cut(args[0], "@"); named.Digest != digest {
+					p.AlsoTags, result.Left = image.Fixed(p.AlsoTags)
+					slog.Info("the branch names another image by now, so tags that move stay with that", "branch", t.Branch, "digest", named.Digest, "left", result.Left)
+				}
+			}
+			var err error
+			if result.Published, err = image.AddTags(ctx, args[0], p, o); err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), tagged)
+			return printJSON(cmd.OutOrStdout(), result)
 		},
 	}
-	cmd.Flags().StringArrayVar(&p.AlsoTags, "also-tag", nil, "a tag to give it, repeatable")
-	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
-	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
-	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
+	f := cmd.Flags()
+	f.StringArrayVar(&p.AlsoTags, "also-tag", nil, "a tag to give it, repeatable")
+	f.BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
+	f.BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
+	f.StringVar(&o.Username, "username", "", "the registry's user name")
+	f.StringVar(&t.Remote, "remote", "", "the URL of the Git remote whose branch says which image is the last, without a credential")
+	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
+	f.StringVar(&folder, "chart", "charts/backstage", "the chart's folder in the repository")
+	f.StringVar(&repo, "repo", ".", "the checkout")
+	f.StringVar(&with.api, "api-url", "", "the URL of GitHub's API, for an App (default that of the remote's host)")
+	f.DurationVar(&with.wait, "timeout", 5*time.Minute, "the longest time to take for the remote")
+	t.Credential.Username = "x-access-token"
+	appFlags(f, &with.app)
 	return cmd
 }
 

@@ -210,8 +210,8 @@ read from ` + tokenVariable + `.`,
 	targetFlags(cmd, &t, &with)
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "registry-username", "", "the registry's user name")
-	cmd.MarkFlagsMutuallyExclusive("unless-there", "retag")
 	required(cmd, "beside", "remote", "branch")
+	exclusive(cmd, "unless-there", "retag")
 	return cmd
 }
 

@@ -60,8 +60,7 @@ with --proven a list without that of --engine, and with --ran what does not run.
 	cmd.Flags().StringVar(&engine, "engine", "", "the platform of the engine that makes the image")
 	cmd.Flags().BoolVar(&proven, "proven", false, "the image is proven on that engine")
 	cmd.Flags().StringArrayVar(&ran, "ran", nil, "PLATFORM=TEXT: what Node said there of its process.arch, or the error; repeatable")
-	// Only an unknown flag is an error here.
-	_ = cmd.MarkFlagRequired("engine")
+	required(cmd, "engine")
 	return cmd
 }
 
@@ -133,7 +132,7 @@ sign-in is used.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := time.Parse(time.RFC3339, created)
 			if err != nil {
-				return fmt.Errorf("--created %q: not a time in RFC 3339, such as 2026-11-23T12:00:00Z", created)
+				return usageError{fmt.Errorf("--created %q is no time in RFC 3339, such as 2026-11-23T12:00:00Z; see %s --help", created, cmd.CommandPath())}
 			}
 			o.Password = os.Getenv(passwordVariable)
 			p.Created = at
@@ -151,10 +150,7 @@ sign-in is used.`,
 	cmd.Flags().BoolVar(&p.Retag, "retag", false, "take a tag from another image even if it does not move")
 	cmd.Flags().BoolVar(&o.PlainHTTP, "plain-http", false, "talk http to the registry")
 	cmd.Flags().StringVar(&o.Username, "username", "", "the registry's user name")
-	for _, name := range []string{"archive", "created"} {
-		// Only an unknown flag is an error here.
-		_ = cmd.MarkFlagRequired(name)
-	}
+	required(cmd, "archive", "created")
 	return cmd
 }
 

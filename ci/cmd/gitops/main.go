@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run()) }
@@ -169,12 +171,33 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 func required(cmd *cobra.Command, names ...string) {
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		for _, name := range names {
-			if f := cmd.Flags().Lookup(name); f.Value.String() == "" {
+			if f := cmd.Flags().Lookup(name); missing(f) {
 				return usageError{fmt.Errorf("%s wants --%s (%s); see %s --help", cmd.CommandPath(), name, f.Usage, cmd.CommandPath())}
 			}
 		}
 		return nil
 	}
+}
+
+// missing says that a flag was not given, or given without a value: a number of 0 and an empty list are none.
+func missing(f *pflag.Flag) bool {
+	return slices.Contains([]string{"", "0", "[]"}, f.Value.String()) && (f.Value.Type() != "string" || f.Value.String() == "")
+}
+
+// exclusive refuses flags that are given together as a wrong command line.
+func exclusive(cmd *cobra.Command, names ...string) {
+	also(cmd, func() error {
+		var given []string
+		for _, name := range names {
+			if cmd.Flags().Changed(name) {
+				given = append(given, "--"+name)
+			}
+		}
+		if len(given) > 1 {
+			return fmt.Errorf("%s takes one of %s; see %s --help", cmd.CommandPath(), strings.Join(given, " and "), cmd.CommandPath())
+		}
+		return nil
+	})
 }
 
 // printJSON writes a result.

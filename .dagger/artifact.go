@@ -145,7 +145,8 @@ func (r *releaser) committed() (c committed, err error) {
 	if !ok {
 		return c, errors.New("nothing was committed")
 	}
-	return c, json.Unmarshal(said, &c)
+	err = json.Unmarshal(said, &c)
+	return c, err
 }
 
 // committed is a commit that names the image, of this release or an earlier one.

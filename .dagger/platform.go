@@ -18,7 +18,8 @@ type scenario struct{ Components []string }
 // nodes than there are, is refused.
 func (m *BackstageGitops) scenarios(ctx context.Context, names []string, workers int) ([]scenario, error) {
 	var found []scenario
-	return found, run(ctx, m.toolbox(), &found, append([]string{"platform", "--workers", strconv.Itoa(workers)}, names...)...)
+	err := run(ctx, m.toolbox(), &found, append([]string{"platform", "--workers", strconv.Itoa(workers)}, names...)...)
+	return found, err
 }
 
 // component is what optional parts of the charts run on.

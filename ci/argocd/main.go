@@ -125,7 +125,8 @@ func (a *Argocd) Images(ctx context.Context,
 		return nil, err
 	}
 	var images []string
-	return images, json.Unmarshal([]byte(out), &images)
+	err = json.Unmarshal([]byte(out), &images)
+	return images, err
 }
 
 // Install Argo CD and wait until it is ready.

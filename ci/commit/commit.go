@@ -147,7 +147,8 @@ func create(ctx context.Context, r *git.Repo, base string, rel Release) (Commit,
 	c := Commit{Base: base, Source: rel.Source, Edits: edits, Version: version}
 	if len(edits) == 0 {
 		c.Nothing, c.Edits = true, []bump.Edit{}
-		return c, c.former(ctx, r, values.Path, rel.Pin)
+		err := c.former(ctx, r, values.Path, rel.Pin)
+		return c, err
 	}
 	values.Text, chart.Text = after.Values, after.Chart
 	if c.SHA, c.Tree, err = write(ctx, r, base, rel.Source, rel.Message(), values, chart); err != nil {

@@ -79,7 +79,8 @@ func (k *Kind) images(ctx context.Context, manifest *dagger.File) ([]string, err
 		return nil, err
 	}
 	var images []string
-	return images, json.Unmarshal([]byte(out), &images)
+	err = json.Unmarshal([]byte(out), &images)
+	return images, err
 }
 
 // run runs the helper program. Its own sentence is the error where it fails,

@@ -77,7 +77,8 @@ func (s *Session) tag(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var values struct{ Image struct{ Tag string } }
-	return values.Image.Tag, yaml.Unmarshal([]byte(text), &values)
+	err = yaml.Unmarshal([]byte(text), &values)
+	return values.Image.Tag, err
 }
 
 // former is the last commit at which the chart had another minor version than it has in the release.

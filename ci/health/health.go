@@ -220,29 +220,46 @@ func exit(name string, t *corev1.ContainerStateTerminated, restarts int32) strin
 // What registries and container runtimes say.
 var (
 	absent  = regexp.MustCompile(`(?i)\bnot found\b|manifest unknown|name unknown|does not exist|no match for platform|no matching manifest`)
-	refused = regexp.MustCompile(`(?i)pull access denied|unauthorized|authentication required|authorization failed|insufficient_scope|denied:|\b40[13]\b`)
-	network = regexp.MustCompile(`(?i)connection refused|connection reset|i/o timeout|no such host|server misbehaving|temporary failure|no route to host|network is unreachable|TLS handshake|deadline exceeded|request canceled|\bEOF\b|too many requests|\b(429|50[0234])\b|\bUnavailable\b|error while dialing`)
+	refused = regexp.MustCompile(`(?i)pull access denied|unauthorized|authentication required|authorization failed|insufficient_scope|denied:|` + httpStatus("40[13]"))
+	network = regexp.MustCompile(`(?i)connection refused|connection reset|i/o timeout|no such host|server misbehaving|temporary failure|no route to host|network is unreachable|TLS handshake|deadline exceeded|request canceled|\bEOF\b|too many requests|\bUnavailable\b|error while dialing|` + httpStatus("429|50[0234]"))
 	// Some wording of a resolver has "not found" in it as well.
 	lookup = regexp.MustCompile(`(?i)\blookup \S+`)
 )
 
+// httpStatus matches an HTTP status where it is a word of its own, and no part of a version: 502, not 1.502.0.
+func httpStatus(codes string) string { return `(^|[^\w.:/@-])(` + codes + `)([^\w.-]|[.-]\W|[.-]?$)` }
+
+// references are names of images, addresses of registries and the like, which may look like anything.
+var references = regexp.MustCompile(`[^\s"'=(]+[:/@][^\s"']*\w`)
+
+// unnamed is a message without the names in it, but for words with a slash.
+func unnamed(message string) string {
+	return references.ReplaceAllStringFunc(message, func(s string) string {
+		if s == "i/o" {
+			return s
+		}
+		return "…"
+	})
+}
+
 // Transient says of an error's text that it tells of a network or a server that may come back.
 func Transient(message string) bool {
+	message = unnamed(message)
 	return network.MatchString(message) || lookup.MatchString(message)
 }
 
 func known(message string) bool {
-	return Transient(message) || absent.MatchString(message) || refused.MatchString(message)
+	return Transient(message) || absent.MatchString(unnamed(message)) || refused.MatchString(unnamed(message))
 }
 
 func pull(image, detail string, attempts int) (message string, certain bool) {
 	switch {
 	case Transient(detail):
 		return fmt.Sprintf("the registry of image %s does not answer: %s", image, sentence(detail)), false
-	case refused.MatchString(detail):
+	case refused.MatchString(unnamed(detail)):
 		// Before absent: registries that hide what they have say "does not exist or may require authorization".
 		return fmt.Sprintf("the registry refuses to give the image %s", image), true
-	case absent.MatchString(detail):
+	case absent.MatchString(unnamed(detail)):
 		return fmt.Sprintf("the image %s is not in its registry", image), true
 	}
 	return fmt.Sprintf("the image %s cannot be pulled: %s", image, sentence(detail)), attempts > 1

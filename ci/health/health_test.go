@@ -79,6 +79,18 @@ func TestPod(t *testing.T) {
 			events: []corev1.Event{event("Failed", "b", "Failed to pull image \"i\": short read", 4)},
 			want:   "Pod ns/p: ImagePullBackOff: the image i cannot be pulled: Back-off pulling image \"i\"",
 		},
+		"a tag like a status is not there": {
+			status: "containerStatuses: [{name: a, image: 'r/app:1.502.0', state: {waiting: {reason: ErrImagePull, message: 'failed to pull and unpack image \"r/app:1.502.0\": failed to resolve reference \"r/app:1.502.0\": r/app:1.502.0: not found'}}}]",
+			want:   "!Pod ns/p: ErrImagePull: the image r/app:1.502.0 is not in its registry",
+		},
+		"a tag like a refusal is not there": {
+			status: "containerStatuses: [{name: a, image: 'r/app:1.403.0', state: {waiting: {reason: ErrImagePull, message: 'failed to resolve reference \"r/app:1.403.0\": r/app:1.403.0: not found'}}}]",
+			want:   "!Pod ns/p: ErrImagePull: the image r/app:1.403.0 is not in its registry",
+		},
+		"refused by status": {
+			status: "containerStatuses: [{name: a, image: 'r/app:1', state: {waiting: {reason: ErrImagePull, message: 'failed to resolve reference \"r/app:1\": unexpected status from HEAD request to http://m/v2/app/manifests/1: 403 Forbidden'}}}]",
+			want:   "!Pod ns/p: ErrImagePull: the registry refuses to give the image r/app:1",
+		},
 		"volume is being made": {
 			status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, lastTransitionTime: '2026-11-23T10:00:00Z', message: pod has unbound immediate PersistentVolumeClaims.}]",
 			want:   "Pod ns/p: Unschedulable: no node takes the pod: pod has unbound immediate PersistentVolumeClaims",
@@ -192,11 +204,19 @@ func TestTransient(t *testing.T) {
 		`manifest unknown`:                     false,
 		`charts/nope: app path does not exist`: false,
 		`toomanyrequests: too many requests`:   true,
-		`failed to extract layer sha256:5030000: archive/tar: invalid tar header`:        false,
-		`pull access denied, repository does not exist or may require authorization`:     false,
-		`remote error: tls: TLS handshake timeout`:                                       true,
-		`read tcp 10.0.0.2:1->10.0.0.1:80: read: connection reset by peer`:               true,
-		`YAML parse error on templates/a.yaml: error converting YAML to JSON: line 500a`: false,
+		`failed to extract layer sha256:5030000: archive/tar: invalid tar header`:                                                                                       false,
+		`pull access denied, repository does not exist or may require authorization`:                                                                                    false,
+		`remote error: tls: TLS handshake timeout`:                                                                                                                      true,
+		`read tcp 10.0.0.2:1->10.0.0.1:80: read: connection reset by peer`:                                                                                              true,
+		`failed to resolve reference "docker.io/user/app:1.502.0": docker.io/user/app:1.502.0: not found`:                                                               false,
+		`failed to resolve reference "docker.io/user/app:503": docker.io/user/app:503: not found`:                                                                       false,
+		`failed to resolve reference "docker.io/unavailable/eof:500-rc": docker.io/unavailable/eof:500-rc: not found`:                                                   false,
+		`manifest for version 1.502.0 not found`:                                                                                                                        false,
+		`failed to resolve reference "docker.io/user/app:1.502.0": unexpected status from HEAD request to http://m:5000/v2/user/app/manifests/1.502.0: 502 Bad Gateway`: true,
+		`received unexpected HTTP status: 503`:                                                                                                                          true,
+		`Get "http://10.96.0.1:443/api": dial tcp 10.96.0.1:443: i/o timeout`:                                                                                           true,
+		`Head "http://10.87.0.4:5000/v2/user/app/manifests/1.403.0": EOF`:                                                                                               true,
+		`YAML parse error on templates/a.yaml: error converting YAML to JSON: line 500a`:                                                                                false,
 	} {
 		if got := Transient(message); got != want {
 			t.Errorf("%q: %t", message, got)

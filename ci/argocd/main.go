@@ -84,11 +84,20 @@ func (a *Argocd) gitops(ctx context.Context, kubeconfig *dagger.File, cluster *d
 		if err != nil {
 			return "", fmt.Errorf("gitops argocd %s: %w", args[0], err)
 		}
-		_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
-		return "", errors.New(cmp.Or(strings.TrimSpace(last), strings.TrimSpace(stderr), fmt.Sprintf("gitops argocd %s: exit code %d", args[0], code)))
+		return "", errors.New(cmp.Or(sentence(stderr), fmt.Sprintf("gitops argocd %s: exit code %d", args[0], code)))
 	}
 	out, err := ran.Stdout(ctx)
 	return dagger.JSON(out), err
+}
+
+// sentence is what the helper program printed last: why it failed.
+func sentence(stderr string) string {
+	const mark = "\ngitops: "
+	text := "\n" + stderr
+	if at := strings.LastIndex(text, mark); at >= 0 {
+		text = text[at+len(mark):]
+	}
+	return strings.TrimSpace(text)
 }
 
 // Show the manifests that an installation applies.

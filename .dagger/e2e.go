@@ -260,7 +260,8 @@ func (v *verifier) push(ctx context.Context) error {
 func (v *verifier) again(ctx context.Context, verify, push func(context.Context) error) error {
 	for left := 2; ; left-- {
 		err := push(ctx)
-		if v.off || left == 0 || !errors.Is(err, errMoved) {
+		var moved movedError
+		if v.off || left == 0 || !errors.As(err, &moved) {
 			return err
 		}
 		if err := verify(ctx); err != nil {

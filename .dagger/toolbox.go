@@ -92,24 +92,36 @@ func succeeded(ctx context.Context, ran *dagger.Container) error {
 	if err != nil || said == "" {
 		return err
 	}
-	if rest, moved := strings.CutPrefix(said, errMoved.Error()); moved {
-		return fmt.Errorf("%w%s", errMoved, rest)
+	code, err := ran.ExitCode(ctx)
+	if err != nil {
+		return err
+	}
+	if code == moved {
+		return movedError(said)
 	}
 	return errors.New(said)
 }
 
-// errMoved is the helper program's own sentence.
-var errMoved = errors.New("the remote branch has moved since the candidate was verified")
+// moved is the helper program's exit code if the remote branch has moved since the
+// candidate was verified.
+const moved = 4
+
+// movedError is its sentence then.
+type movedError string
+
+func (e movedError) Error() string { return string(e) }
 
 // sentence is the error that a program of ci/ printed last.
 func sentence(stderr string) string {
-	stderr = strings.TrimSpace(stderr)
-	for _, program := range []string{"gitops", "attest"} {
-		if _, last, found := strings.Cut("\n"+stderr, "\n"+program+": "); found {
-			return strings.TrimSpace(last)
+	stderr = "\n" + strings.TrimSpace(stderr)
+	last := stderr
+	at := -1
+	for _, program := range []string{"\ngitops: ", "\nattest: "} {
+		if i := strings.LastIndex(stderr, program); i > at {
+			at, last = i, stderr[i+len(program):]
 		}
 	}
-	return stderr
+	return strings.TrimSpace(last)
 }
 
 // explained says in one sentence which command of a build failed, and why.

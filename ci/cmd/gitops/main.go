@@ -17,14 +17,18 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 )
 
 func main() { os.Exit(run()) }
 
 // Exit codes.
 const (
-	exitFailed      = 1
-	exitUsage       = 2
+	exitFailed = 1
+	exitUsage  = 2
+	// 3 is that of the program attest, for what is not signed as it has to be.
+	exitMoved       = 4
 	exitInterrupted = 130
 )
 
@@ -49,6 +53,10 @@ func run() int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(os.Stderr, "gitops: %s\n", oneLine(err))
+	// The same command cannot succeed, another proof first can.
+	if errors.Is(err, commit.ErrNotVerified) {
+		return exitMoved
+	}
 	return exitFailed
 }
 
@@ -75,7 +83,8 @@ Each subcommand is one step of a release and can be tried alone:
 revert takes the last release back.
 
 Results are JSON on standard output, status goes to standard error. A failure is one
-sentence and exit code 1, a wrong command line exit code 2.`,
+sentence and exit code 1, a wrong command line exit code 2. Exit code 4 says that the
+remote branch has moved since --candidate was verified: verify a new one and push that.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},

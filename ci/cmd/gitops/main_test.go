@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -63,6 +64,19 @@ func TestScripts(t *testing.T) {
 			"silent":   serveSilence,
 		},
 	})
+}
+
+// TestDaggerModuleKnowsExitCodes: the Dagger module imports nothing of here, and proves a commit again if the exit code
+// of a push says that the branch has moved.
+func TestDaggerModuleKnowsExitCodes(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../.dagger/toolbox.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("const moved = %d\n", exitMoved); !strings.Contains(string(text), want) {
+		t.Errorf(".dagger/toolbox.go has no %q", want)
+	}
 }
 
 // serveRemote is `remote NAME [TOKEN]`: a Git server with one empty repository; $NAME is its URL, $NAME_DIR its folder.

@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"keyserver":                        {},
 	"kube":                             {},
 	"manifests":                        {"health", "kube"},
-	"proof":                            {"bump", "cluster", "commit", "environments", "git", "kube", "manifests", "sync"},
+	"proof":                            {"bump", "cluster", "commit", "environments", "git", "health", "kube", "manifests", "sync"},
 	"report":                           {"bump", "commit", "git", "source"},
 	"source":                           {"bump", "git", "imageref"},
 	"sync":                             {"health", "imageref", "kube", "manifests"},

@@ -34,11 +34,12 @@ type Logs struct {
 	Missing []string `json:"missing,omitempty"`
 }
 
-// Files that CollectLogs writes beside those of the nodes.
+// Files that CollectLogs writes beside those of the nodes. MissingFile is there only if something could not be gathered.
 const (
-	eventsFile    = "events.txt"
+	EventsFile    = "events.txt"
 	unhealthyFile = "unhealthy.yaml"
-	problemsFile  = "problems.json"
+	ProblemsFile  = "problems.json"
+	MissingFile   = "missing.txt"
 )
 
 // CollectLogs gathers what can be found out about a cluster: the logs of its nodes and their pods, all events, and each
@@ -60,6 +61,11 @@ func CollectLogs(ctx context.Context, name, server, dir string) (*Logs, error) {
 	}
 	if err := l.fromAPI(ctx, provider.KubeConfig, name, cmp.Or(server, DefaultServer)); err != nil {
 		l.Missing = append(l.Missing, "events and objects: "+err.Error())
+	}
+	if len(l.Missing) > 0 {
+		if err := os.WriteFile(filepath.Join(dir, MissingFile), []byte(strings.Join(l.Missing, "\n")+"\n"), 0o644); err != nil {
+			return nil, fmt.Errorf("collect logs: %w", err)
+		}
 	}
 	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -111,7 +117,7 @@ func (l *Logs) inspect(ctx context.Context, client *kube.Client, now time.Time) 
 		return err
 	}
 	events := kube.As[corev1.Event](objs)
-	if err := os.WriteFile(filepath.Join(l.Dir, eventsFile), []byte(eventTable(events)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(l.Dir, EventsFile), []byte(eventTable(events)), 0o644); err != nil {
 		return err
 	}
 	var unhealthy []*unstructured.Unstructured
@@ -151,7 +157,7 @@ func (l *Logs) inspect(ctx context.Context, client *kube.Client, now time.Time) 
 		described.Write(text)
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(l.Dir, problemsFile), append(problems, '\n'), 0o644),
+		os.WriteFile(filepath.Join(l.Dir, ProblemsFile), append(problems, '\n'), 0o644),
 		os.WriteFile(filepath.Join(l.Dir, unhealthyFile), []byte(described.String()), 0o644),
 	)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/cluster"
 	"github.com/backstage-gitops/backstage-gitops/ci/health"
 	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
@@ -46,6 +47,34 @@ func proofs() map[string]*Proof {
 				{Name: "only the drawn flows are let through", Seconds: 30, NotHere: "no CNI that enforces NetworkPolicy"},
 			},
 		},
+		"no-cluster": {
+			Release: Release{Branch: "main", Chart: "charts/backstage"}, Steps: []Step{},
+			Run: &Run{
+				Failure: "create cluster e2e: kubeadm init: exit code 1: nothing was proven",
+				Phases: []Phase{
+					{Name: "Read the source", Seconds: 1},
+					{Name: "Create the cluster", Start: 1, Seconds: 20, Error: "create cluster e2e: kubeadm init: exit code 1"},
+					{Name: "Build the image", Start: 1.5, Seconds: 19.5, Ended: true},
+				},
+				Missing: []string{"node logs: docker exec: exit code 1"},
+			},
+		},
+		"run": {
+			Release: release, Proven: true, Seconds: 10,
+			Steps: []Step{{Name: "Argo CD runs the revision, by digest", Seconds: 10, Shown: "Synced, Healthy"}},
+			Run: &Run{
+				Phases: []Phase{
+					{Name: "Read the source", Seconds: 1},
+					{Name: "Create the cluster", Start: 1, Seconds: 16, Cluster: &cluster.Cluster{
+						Name: "e2e", KubernetesVersion: "v1.37.0", Seconds: 15, Nodes: []cluster.Node{{Name: "e2e-control-plane", Role: "control-plane"}},
+						Steps: []cluster.Step{{Step: "node image", Seconds: 3}, {Step: "starting control-plane", Seconds: 12}},
+					}},
+					{Name: "Build the image", Start: 1.5, Seconds: 60},
+					{Name: "Install Argo CD", Start: 17, Seconds: 20, ArgoCD: &sync.Installed{Version: "v3.5.7", Components: []sync.Component{{Kind: "Deployment", Name: "argocd-redis", Replicas: 1}}}},
+				},
+				ProofBegan: 62,
+			},
+		},
 		"failed": {
 			Release: release, Seconds: 4,
 			Steps: []Step{
@@ -66,6 +95,11 @@ func TestPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
+			if name == "failed" {
+				if err := os.CopyFS(filepath.Join(dir, logsDir), os.DirFS("testdata/logs")); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := p.Write(dir); err != nil {
 				t.Fatal(err)
 			}

@@ -102,6 +102,8 @@ type Proof struct {
 	// Status is the Application at the end, with its resource tree.
 	Status  *sync.Status `json:"status,omitempty"`
 	Seconds float64      `json:"seconds"`
+	// Run is what happened around the proof, as its maker knows it.
+	Run *Run `json:"run,omitempty"`
 }
 
 type step struct {

@@ -129,6 +129,7 @@ remote branch has moved since --candidate was verified: verify a new one and pus
 		newManifests(),
 		newArgoCD(),
 		newProve(),
+		newEvidence(),
 		newFaults(),
 		newPlatform(),
 		newDeploy(),

@@ -1,0 +1,108 @@
+package proof
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestGather(t *testing.T) {
+	t.Parallel()
+	release := Release{Revision: "0123456789abcdef0123456789abcdef01234567", Branch: "main"}
+	began := Run{Phases: []Phase{{Name: "Create the cluster", Seconds: 3}}, ProofBegan: 3}
+	ended := Run{Phases: began.Phases, Failure: "the cluster could not be made"}
+	proof := func(proven bool) *Proof {
+		return &Proof{Release: release, Proven: proven, Steps: []Step{{Name: "all probes are green", Seconds: 1}}, Seconds: 1}
+	}
+	for name, c := range map[string]struct {
+		proof  *Proof
+		run    Run
+		proven bool
+		pages  []string
+		refuse string
+	}{
+		"proven":                 {proof: proof(true), run: began, proven: true, pages: []string{"Create the cluster", "all probes are green"}},
+		"not proven":             {proof: proof(false), run: began, pages: []string{"Create the cluster", "all probes are green", "Not proven"}},
+		"ended before the proof": {run: ended, pages: []string{"Not proven", "the cluster could not be made"}},
+		"ended after the proof":  {proof: proof(true), run: ended, pages: []string{"Not proven", "the cluster could not be made"}},
+		"nothing at all":         {run: began, refuse: "neither a proof nor a reason"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if c.proof != nil {
+				if err := c.proof.Write(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := Gather(dir, release, c.run)
+			if c.refuse != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refuse) {
+					t.Errorf("got %v; want %q", err, c.refuse)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(filepath.Join(dir, fileJSON))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got Proof
+			if err := json.Unmarshal(text, &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Proven != c.proven || got.Revision != release.Revision || got.Run == nil || len(got.Run.Phases) != 1 || got.Run.Failure != c.run.Failure {
+				t.Errorf("the proof is %+v of the run %+v", got, got.Run)
+			}
+			for _, file := range []string{fileHTML, fileMarkdown} {
+				page, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, want := range c.pages {
+					if !strings.Contains(string(page), want) {
+						t.Errorf("%s does not say %q", file, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What is not healthy comes first, and of each log the end.
+func TestReadLogs(t *testing.T) {
+	t.Parallel()
+	got, err := readLogs("testdata/logs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range got.logs {
+		names = append(names, l.Name)
+		if strings.Contains(l.Text, "stdout F") || strings.Count(l.Text, "\n") >= tailLines {
+			t.Errorf("%s is shown as\n%s", l.Name, l.Text)
+		}
+	}
+	want := []string{
+		"e2e-control-plane/pods/backstage-system_backstage-1_5d7c/backend/0.log",
+		"e2e-control-plane/pods/backstage-system_backstage-0_11aa/backend/0.log",
+		"e2e-control-plane/pods/argocd_argocd-repo-server-1_77bb/argocd-repo-server/0.log",
+		"e2e-control-plane/kubelet.log",
+	}
+	if strings.Join(names, " ") != strings.Join(want, " ") {
+		t.Errorf("the logs are %q, want %q", names, want)
+	}
+	if len(got.problems) != 1 || !got.logs[0].Open || got.logs[1].Open {
+		t.Errorf("the problems are %+v, the logs %+v", got.problems, got.logs)
+	}
+	if strings.Contains(got.events, "Scheduled") || !strings.Contains(got.events, "BackOff") {
+		t.Errorf("the events are %q", got.events)
+	}
+	if none, err := readLogs(filepath.Join(t.TempDir(), "nowhere")); err != nil || len(none.logs) > 0 {
+		t.Errorf("no logs are %+v, %v", none, err)
+	}
+}

@@ -91,6 +91,7 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- if and $.Values.database.tls.enabled (not $.Values.database.tls.caSecret) }}
 {{- fail "backup.enabled with database.tls.enabled wants database.tls.caSecret: pg_dump knows no authority by itself" }}
 {{- end }}
+{{- include "backstage.validateDumped" (list $ $what) }}
 {{- if eq .destination "s3" }}
 {{- range $key := list "endpoint" "bucket" "existingSecret" }}
 {{- if not (get $.Values.backup.s3 $key) }}
@@ -98,6 +99,36 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+pg_dump writes one database of one server, that of the values: "backstage.validateDumped" (list . "backup.enabled"). What
+appConfig has the portal write elsewhere would be in no dump, and a restore would not touch it.
+*/}}
+{{- define "backstage.validateDumped" -}}
+{{- $what := index . 1 }}
+{{- with index . 0 }}
+{{- $database := (include "backstage.appConfig" . | fromYaml).backend.database }}
+{{- if ne (toString $database.pluginDivisionMode) "schema" }}
+{{- fail (printf "appConfig.backend.database.pluginDivisionMode is %q and %s is set: each plugin would have a database of its own, and a dump has database.name alone; leave pluginDivisionMode out, or leave %s out and back the server up by its own means" (toString $database.pluginDivisionMode) $what $what) }}
+{{- end }}
+{{- if not (kindIs "map" $database.connection) }}
+{{- fail (printf "appConfig.backend.database.connection is text and %s is set: leave it out, and write the server into database.host, database.port and database.name, which the dumps are made of" $what) }}
+{{- end }}
+{{- if $database.connection.connectionString }}
+{{- fail (printf "appConfig.backend.database.connection.connectionString and %s are set: leave it out, and write the server into database.host, database.port and database.name, which the dumps are made of" $what) }}
+{{- end }}
+{{- $dumped := dict "host" (include "backstage.databaseHost" .) "port" (toString .Values.database.port) "database" .Values.database.name }}
+{{- range $key, $want := $dumped }}
+{{- $got := toString (get $database.connection $key) }}
+{{- if ne $got $want }}
+{{- fail (printf "appConfig.backend.database.connection.%s is %q, %s is set and database.%s says %q: the dumps are of what the latter says; leave the former out, and set database.%[4]s" $key $got $what (ternary "name" $key (eq $key "database")) $want) }}
+{{- end }}
+{{- end }}
+{{- with $database.plugin }}
+{{- fail (printf "appConfig.backend.database.plugin gives %s a database of its own and %s is set: a dump has database.name alone; leave appConfig.backend.database.plugin out, or leave %s out and back the server up by its own means" (keys . | sortAlpha | join ", ") $what $what) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -101,7 +101,7 @@ func elsewhere(metric func(string) bool) bool {
 		"up",
 		"kube_deployment_status_replicas_unavailable", "kube_pod_container_status_restarts_total", "kube_pod_container_resource_limits",
 		"kube_horizontalpodautoscaler_status_current_replicas", "kube_horizontalpodautoscaler_spec_max_replicas",
-		"kube_cronjob_status_last_successful_time", "kube_job_status_failed",
+		"kube_cronjob_created", "kube_cronjob_status_last_successful_time", "kube_job_created", "kube_job_status_failed",
 		"container_memory_working_set_bytes",
 		"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes",
 		"certmanager_certificate_expiration_timestamp_seconds",

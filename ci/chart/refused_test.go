@@ -84,6 +84,7 @@ func TestRefusedValues(t *testing.T) {
 		"dump of a connection in text": {`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {connection: "${POSTGRES_URL}"}}}}`, chart.ErrTemplate, []string{"appConfig.backend.database.connection is text", "database.host"}},
 		"dump of a connection string":  {`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {connection: {connectionString: "${POSTGRES_URL}"}}}}}`, chart.ErrTemplate, []string{"connection.connectionString", "database.host"}},
 		"dump of all plugins but one":  {`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {plugin: {catalog: {connection: {host: other}}}}}}}`, chart.ErrTemplate, []string{"appConfig.backend.database.plugin", "catalog"}},
+		"directory that is not shared": {`{database: {type: external, existingSecret: s, host: db}, appConfig: {scaffolder: {publishDirectory: /tmp/a}}}`, chart.ErrTemplate, []string{"appConfig.scaffolder.publishDirectory", "Git host"}},
 		"backup to tape":               {`{backup: {destination: tape}}`, chart.ErrSchema, []string{"/backup/destination", "volume"}},
 		"backup that keeps nothing":    {`{backup: {keep: 0}}`, chart.ErrSchema, []string{"/backup/keep"}},
 		"schedule of four fields":      {`{backup: {schedule: "1 2 3 4"}}`, chart.ErrSchema, []string{"/backup/schedule"}},

@@ -110,6 +110,10 @@ to take https for everything else, which Backstage's default policy does.
 {{- if and (hasPrefix "http://" $baseUrl) (not (hasPrefix "http://localhost" $baseUrl)) (not (hasKey (dig "backend" "csp" dict $config) "upgrade-insecure-requests")) }}
 {{- $_ := mergeOverwrite $config (dict "backend" (dict "csp" (dict "upgrade-insecure-requests" false))) }}
 {{- end }}
+{{- /* A directory of each pod for itself, in a catalog that all pods share: each would take out what the others put in. */}}
+{{- if not (include "backstage.inMemory" .) }}
+{{- $config = mergeOverwrite (dict "scaffolder" (dict "publishDirectory" nil)) $config }}
+{{- end }}
 {{- toYaml $config }}
 {{- end }}
 

@@ -62,6 +62,9 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- end }}
 
 {{- define "backstage.validateDatabase" -}}
+{{- if and (dig "scaffolder" "publishDirectory" "" .Values.appConfig) (not (include "backstage.inMemory" .)) }}
+{{- fail "appConfig.scaffolder.publishDirectory is a directory of each pod for itself, and pods share PostgreSQL: each would take out of the catalog what the others published; leave it out, and publish to a Git host" }}
+{{- end }}
 {{- with .Values.database }}
 {{- if ne .type "memory" }}
 {{- if not .existingSecret }}

@@ -15,12 +15,22 @@ const SCAN = { frequency: { seconds: 10 }, timeout: { seconds: 30 } };
  * Lets templates publish into a directory of this machine and lists what is in
  * it in the catalog, so that a portal without a Git host can be tried end to
  * end. Does nothing unless `scaffolder.publishDirectory` is configured.
+ *
+ * Does nothing with PostgreSQL either. Instances share that database but not
+ * their disks: each would take out of the catalog what the others published,
+ * and so would the next start of one instance with a fresh disk.
  */
 export const componentsFeature = createBackendFeatureLoader({
-  deps: { config: coreServices.rootConfig },
-  *loader({ config }) {
+  deps: { config: coreServices.rootConfig, logger: coreServices.rootLogger },
+  *loader({ config, logger }) {
     const directory = config.getOptionalString(DIRECTORY_KEY);
     if (directory === undefined) {
+      return;
+    }
+    if (config.getOptionalString('backend.database.client') === 'pg') {
+      logger.info(
+        `${DIRECTORY_KEY} is not used: the database is PostgreSQL and the directory is of this instance only. Publish to a Git host instead.`,
+      );
       return;
     }
 

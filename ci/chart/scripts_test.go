@@ -19,36 +19,62 @@ func TestScripts(t *testing.T) {
 		newer  = "backstage-20260102T000000Z.dump"
 		newest = "backstage-20260103T000000Z.dump"
 	)
+	// Old enough for any number of days: the clock stands at 4 January 2026, and knows a day before it.
+	const clock = `case "$*" in +%s) echo 345600 ;; *@259200*) echo 20260103T000000Z ;; *@345600*) echo 20260104T000000Z ;; *) echo 20260104T000000Z ;; esac`
 	dump := `while [ $# -gt 0 ]; do case $1 in --file=*) echo dump > "${1#--file=}" ;; esac; shift; done`
 	cases := map[string]struct {
 		script string
 		env    []string
 		files  []string
-		tools  map[string]string
-		fails  bool
+		// small are those of files with next to nothing in them.
+		small []string
+		tools map[string]string
+		fails bool
 		// keeps and goes are what is there at the end, and what is not; calls is part of what was called.
 		keeps, goes []string
 		calls, says string
+		// ends says that nothing was called after calls.
+		ends bool
 	}{
 		"dump keeps the newest": {
-			script: "dump.sh", env: []string{"KEEP=2"}, files: []string{old, newer, "." + old + ".part", "notes.txt"},
-			tools: map[string]string{"pg_dump": dump, "pg_restore": "", "date": "echo 20260104T000000Z"},
+			script: "dump.sh", env: []string{"KEEP=2", "KEEP_DAYS=0"}, files: []string{old, newer, "." + old + ".part", "notes.txt"},
+			tools: map[string]string{"pg_dump": dump, "pg_restore": "", "date": clock},
 			keeps: []string{"backstage-20260104T000000Z.dump", newer, "notes.txt"}, goes: []string{old, "." + old + ".part"},
 			calls: "pg_restore --list .backstage-20260104T000000Z.dump.part",
 		},
 		"dump that fails removes nothing": {
-			script: "dump.sh", env: []string{"KEEP=1"}, files: []string{old, newer},
+			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer},
 			tools: map[string]string{"pg_dump": "exit 1", "pg_restore": ""}, fails: true, keeps: []string{old, newer},
 		},
 		"dump that cannot be read removes nothing and has no name": {
-			script: "dump.sh", env: []string{"KEEP=1"}, files: []string{old, newer},
-			tools: map[string]string{"pg_dump": dump, "pg_restore": "exit 1", "date": "echo 20260104T000000Z"}, fails: true,
+			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer},
+			tools: map[string]string{"pg_dump": dump, "pg_restore": "exit 1", "date": clock}, fails: true,
 			keeps: []string{old, newer}, goes: []string{"backstage-20260104T000000Z.dump"},
 		},
 		"upload keeps the newest": {
-			script: "upload.sh", env: []string{"KEEP=1", "BUCKET=bucket:b/p"}, files: []string{newest},
-			tools: map[string]string{"rclone": `case $1 in lsf) printf '%s\n' ` + newer + " " + newest + " " + old + ` ;; esac`},
+			script: "upload.sh", env: []string{"KEEP=1", "KEEP_DAYS=0", "BUCKET=bucket:b/p"}, files: []string{newest},
+			tools: map[string]string{"rclone": `case $1 in lsf) printf '9 %s\n' ` + newer + " " + newest + " " + old + ` ;; esac`, "date": clock},
 			keeps: []string{newest}, calls: "rclone deletefile bucket:b/p/" + newer + "\nrclone deletefile bucket:b/p/" + old,
+		},
+		"dump keeps what is younger than the days": {
+			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=1"}, files: []string{old, newer, newest},
+			tools: map[string]string{"pg_dump": dump, "pg_restore": "", "date": clock},
+			keeps: []string{"backstage-20260104T000000Z.dump", newest}, goes: []string{old, newer},
+		},
+		"dump after a loss keeps those from before it": {
+			script: "dump.sh", env: []string{"KEEP=2", "KEEP_DAYS=0"}, files: []string{old, newer, newest}, small: []string{newest},
+			tools: map[string]string{"pg_dump": strings.Replace(dump, "echo dump", "printf x", 1), "pg_restore": "", "date": clock},
+			keeps: []string{"backstage-20260104T000000Z.dump", newest, newer, old}, says: "warning: backstage-20260104T000000Z.dump has 1 bytes",
+		},
+		"dumps after a loss go as well": {
+			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer, newest}, small: []string{newest},
+			tools: map[string]string{"pg_dump": strings.Replace(dump, "echo dump", "printf x", 1), "pg_restore": "", "date": clock},
+			keeps: []string{"backstage-20260104T000000Z.dump", newer}, goes: []string{newest, old},
+		},
+		"upload after a loss keeps those from before it": {
+			script: "upload.sh", env: []string{"KEEP=1", "KEEP_DAYS=0", "BUCKET=bucket:b/p"}, files: []string{newest},
+			tools: map[string]string{"rclone": `case $1 in lsf) echo 100 ` + old + `; echo 10 ` + newer + `; echo 10 ` + newest + ` ;; esac`, "date": clock},
+			calls: "%SZ\nrclone deletefile bucket:b/p/" + newer + "\n", says: "warning: " + newest, ends: true,
 		},
 		"upload that did not arrive removes nothing": {
 			script: "upload.sh", env: []string{"KEEP=1", "BUCKET=bucket:b"}, files: []string{newest},
@@ -95,7 +121,11 @@ func TestScripts(t *testing.T) {
 			t.Parallel()
 			backups, bin := t.TempDir(), t.TempDir()
 			for _, file := range c.files {
-				if err := os.WriteFile(filepath.Join(backups, file), []byte("dump"), 0o644); err != nil {
+				content := []byte("dump")
+				if slices.Contains(c.small, file) {
+					content = content[:1]
+				}
+				if err := os.WriteFile(filepath.Join(backups, file), content, 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -114,6 +144,9 @@ func TestScripts(t *testing.T) {
 			calls, _ := os.ReadFile(filepath.Join(bin, "calls"))
 			if !strings.Contains(string(calls), c.calls) {
 				t.Errorf("%q is not in what was called:\n%s", c.calls, calls)
+			}
+			if c.ends && !strings.HasSuffix(string(calls), c.calls) {
+				t.Errorf("more was called:\n%s", calls)
 			}
 			if c.fails && strings.Contains(string(calls), "deletefile") {
 				t.Errorf("something was removed:\n%s", calls)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Dumps the database into $BACKUP_DIR and keeps the newest $KEEP dumps there. A dump has its name once it is complete
+# Dumps the database into $BACKUP_DIR and removes there what retain.sh lets go. A dump has its name once it is complete
 # and can be read, never before.
 set -eu
+scripts=$(cd "$(dirname "$0")" && pwd)
 cd "$BACKUP_DIR"
 
 name=backstage-$(date -u +%Y%m%dT%H%M%SZ).dump
@@ -11,7 +12,8 @@ pg_restore --list ".$name.part" > /dev/null
 mv ".$name.part" "$name"
 echo "dumped $PGDATABASE as $name, $(wc -c < "$name") bytes"
 
-ls backstage-*.dump | sort -r | tail -n "+$((KEEP + 1))" | while read -r old; do
-  rm "$old"
-  echo "removed $old"
+old=$(wc -c backstage-*.dump | awk '$2 != "total"' | sh "$scripts/retain.sh")
+for name in $old; do
+  rm "$name"
+  echo "removed $name"
 done

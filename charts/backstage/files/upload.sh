@@ -1,5 +1,5 @@
 #!/bin/sh
-# Copies the dump of $BACKUP_DIR into $BUCKET and keeps the newest $KEEP dumps there.
+# Copies the dump of $BACKUP_DIR into $BUCKET and removes there what retain.sh lets go.
 set -eu
 
 rclone copy --include 'backstage-*.dump' "$BACKUP_DIR" "$BUCKET"
@@ -8,8 +8,9 @@ rclone check --one-way --include 'backstage-*.dump' "$BACKUP_DIR" "$BUCKET"
 echo "copied $(ls "$BACKUP_DIR") to $BUCKET"
 
 # A list that is refused is an error, not an empty list.
-all=$(rclone lsf --include 'backstage-*.dump' "$BUCKET")
-printf '%s\n' "$all" | sort -r | tail -n "+$((KEEP + 1))" | while read -r old; do
-  rclone deletefile "$BUCKET/$old"
-  echo "removed $old"
+all=$(rclone lsf --format sp --separator ' ' --include 'backstage-*.dump' "$BUCKET")
+old=$(printf '%s\n' "$all" | sh "$(dirname "$0")/retain.sh")
+for name in $old; do
+  rclone deletefile "$BUCKET/$name"
+  echo "removed $name"
 done

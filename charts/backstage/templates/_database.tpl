@@ -115,7 +115,7 @@ env:
   {{- else }}
   {{- with $values.backup.s3 }}
   - name: BUCKET
-    value: {{ printf "bucket:%s/%s" .bucket .prefix | quote }}
+    value: {{ printf "bucket:%s/%s" .bucket (default (printf "%s/%s" $.root.Release.Namespace $.root.Release.Name) .prefix) | quote }}
   # rclone's remote "bucket", without a file of its own.
   - name: RCLONE_CONFIG_BUCKET_TYPE
     value: s3

@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 	)
 	// Old enough for any number of days: the clock stands at 4 January 2026, and knows a day before it.
 	const clock = `case "$*" in +%s) echo 345600 ;; *@259200*) echo 20260103T000000Z ;; *@345600*) echo 20260104T000000Z ;; *) echo 20260104T000000Z ;; esac`
+	const reloads = "--no-psqlrc --quiet --host=/run --port=5432 --username=u --dbname=d --command=select pg_reload_conf()"
 	dump := `while [ $# -gt 0 ]; do case $1 in --file=*) echo dump > "${1#--file=}" ;; esac; shift; done`
 	cases := map[string]struct {
 		script string
@@ -111,6 +112,17 @@ func TestScripts(t *testing.T) {
 			script: "restore.sh", env: []string{"FROM=latest", "PGDATABASE=d", "PAUSE=0"}, files: []string{old},
 			tools: map[string]string{"pg_restore": "", "psql": "echo 3"}, fails: true, says: "3 sessions still use d",
 		},
+		"reload tells the server of a certificate that has changed, and of no other": {
+			script: "reload.sh", env: []string{"SOCKET_DIR=/run", "POSTGRES_USER=u", "POSTGRES_DB=d"}, files: []string{"tls.crt", "tls.key"},
+			// What happens in each pause; the last one does not come back.
+			tools: map[string]string{"psql": "", "sleep": `case $(grep -c sleep "${0%/*}/calls") in 3) echo renewed > "$TLS_DIR/tls.crt" ;; 5) exit 1 ;; esac`},
+			calls: "sleep 30\npsql " + reloads + "\nsleep 30\nsleep 30\npsql " + reloads + "\nsleep 30\nsleep 30\n", ends: true,
+		},
+		"reload tries again": {
+			script: "reload.sh", env: []string{"SOCKET_DIR=/run", "POSTGRES_USER=u", "POSTGRES_DB=d"}, files: []string{"tls.crt", "tls.key"},
+			tools: map[string]string{"psql": "echo refused >&2; exit 2", "sleep": `case $(grep -c sleep "${0%/*}/calls") in 3) exit 1 ;; esac`},
+			calls: "sleep 30\npsql " + reloads + "\nsleep 30\npsql " + reloads + "\nsleep 30\n", ends: true, says: "refused",
+		},
 		"restore without a server": {
 			script: "restore.sh", env: []string{"FROM=latest", "PGDATABASE=d", "PAUSE=0"}, files: []string{old},
 			tools: map[string]string{"pg_restore": "", "psql": "echo refused >&2; exit 2"}, fails: true, says: "refused",
@@ -136,7 +148,7 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(dir, "files", c.script))
-			cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "BACKUP_DIR=" + backups, "PGDATABASE=d", "TMPDIR=" + t.TempDir()}, c.env...)
+			cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "BACKUP_DIR=" + backups, "TLS_DIR=" + backups, "PGDATABASE=d", "TMPDIR=" + t.TempDir()}, c.env...)
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != c.fails || !strings.Contains(string(out), c.says) || strings.Contains(string(out), "touched") {
 				t.Errorf("ends with %v and says\n%s", err, out)

@@ -557,16 +557,19 @@ func TestConfigurationRollsPodsOnlyWhereItHasTo(t *testing.T) {
 		values string
 		rolls  bool
 	}{
-		"the same":           {base, false},
-		"catalog locations":  {strings.Replace(base, "target: a", "target: b", 1), false},
-		"the first endpoint": {`{appConfig: {catalog: {locations: [], rules: []}}}`, false},
-		"proxy endpoints":    {strings.Replace(base, "/a: b", "/a: c", 1), false},
-		"catalog rules":      {strings.Replace(base, "rules: []", "rules: [{allow: [API]}]", 1), true},
-		"title of the app":   {strings.Replace(base, "{catalog", "{app: {title: Another}, catalog", 1), true},
-		"database":           {strings.Replace(base, "{catalog", "{backend: {database: {client: pg}}, catalog", 1), true},
-		"catalog is no map":  {`{appConfig: {catalog: text, proxy: {endpoints: {/a: b}}}}`, true},
-		"neither one at all": {`{}`, true},
+		"the same":            {base, false},
+		"catalog locations":   {strings.Replace(base, "target: a", "target: b", 1), false},
+		"the first endpoint":  {`{appConfig: {catalog: {locations: [], rules: []}}}`, false},
+		"proxy endpoints":     {strings.Replace(base, "/a: b", "/a: c", 1), false},
+		"rules of a location": {strings.Replace(base, "target: a", "target: a, rules: [{allow: [API]}]", 1), true},
+		"catalog rules":       {strings.Replace(base, "rules: []", "rules: [{allow: [API]}]", 1), true},
+		"title of the app":    {strings.Replace(base, "{catalog", "{app: {title: Another}, catalog", 1), true},
+		"database":            {strings.Replace(base, "{catalog", "{backend: {database: {client: pg}}, catalog", 1), true},
+		"catalog is no map":   {`{appConfig: {catalog: text, proxy: {endpoints: {/a: b}}}}`, true},
+		"neither one at all":  {`{}`, true},
 	}
+	// Of a location with rules, what they are known by counts as well, and of its neighbours nothing.
+	ruled := `{appConfig: {catalog: {locations: [{type: url, target: a}, {type: url, target: b, rules: [{allow: [API]}]}]}}}`
 	checksum := func(t *testing.T, values string) string {
 		t.Helper()
 		objects := objects(t, write(t, values))
@@ -575,6 +578,15 @@ func TestConfigurationRollsPodsOnlyWhereItHasTo(t *testing.T) {
 	before := checksum(t, base)
 	if len(before) != 64 {
 		t.Fatalf("checksum %q", before)
+	}
+	for values, rolls := range map[string]bool{
+		strings.Replace(ruled, "target: a", "target: c", 1): false,
+		strings.Replace(ruled, "target: b", "target: c", 1): true,
+		strings.Replace(ruled, "API", "Component", 1):       true,
+	} {
+		if got := checksum(t, values) != checksum(t, ruled); got != rolls {
+			t.Errorf("%s rolls the pods: %t, want %t", values, got, rolls)
+		}
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -119,14 +119,20 @@ to take https for everything else, which Backstage's default policy does.
 
 {{/*
 What Backstage reads again while it runs is no reason to roll the pods. Everything else is: the backend reads it once,
-and the app gets its part when the frontend container starts.
+and the app gets its part when the frontend container starts. A location's rules are of what is read once, and they are
+known by the location's type and target.
 */}}
 {{- define "backstage.appConfigChecksum" -}}
 {{- $config := include "backstage.appConfig" . | fromYaml }}
 {{- range $key, $reloaded := dict "catalog" "locations" "proxy" "endpoints" }}
 {{- $section := get $config $key }}
 {{- if kindIs "map" $section }}
+{{- $kept := list }}
+{{- range $location := ternary (get $section $reloaded) list (kindIs "slice" (get $section $reloaded)) }}
+{{- if and (kindIs "map" $location) (get $location "rules") }}{{ $kept = append $kept $location }}{{ end }}
+{{- end }}
 {{- $_ := unset $section $reloaded }}
+{{- with $kept }}{{ $_ := set $section $reloaded . }}{{ end }}
 {{- if not $section }}{{ $_ := unset $config $key }}{{ end }}
 {{- end }}
 {{- end }}

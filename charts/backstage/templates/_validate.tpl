@@ -53,11 +53,25 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- fail (printf "replicas is %d and database.type memory: with SQLite in memory each pod has data of its own; set database.type to external or statefulset" $fewest) }}
 {{- end }}
 {{- with .Values.podDisruptionBudget }}
-{{- if and .enabled (or (kindIs "float64" .minAvailable) (kindIs "int64" .minAvailable) (kindIs "int" .minAvailable)) }}
-{{- if ge (int .minAvailable) $fewest }}
-{{- fail (printf "podDisruptionBudget.minAvailable is %d of %d pods: no node could ever be drained; make it smaller, or set podDisruptionBudget.maxUnavailable" (int .minAvailable) $fewest) }}
+{{- if and .enabled (gt $fewest 0) }}
+{{- if not (kindIs "invalid" .minAvailable) }}
+{{- if ge (include "backstage.pods" (list .minAvailable $fewest) | int) $fewest }}
+{{- fail (printf "podDisruptionBudget.minAvailable is %s of %d pods: no node could ever be drained; make it smaller, or set podDisruptionBudget.maxUnavailable" (toString .minAvailable) $fewest) }}
+{{- end }}
+{{- else if regexMatch "^0+%?$" (toString .maxUnavailable) }}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is %s of %d pods: no node could ever be drained; make it larger" (toString .maxUnavailable) $fewest) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A number of pods, or percent of them, rounded up as Kubernetes does: "backstage.pods" (list "50%" 3) is 2. */}}
+{{- define "backstage.pods" -}}
+{{- $count := index . 0 }}
+{{- if hasSuffix "%" (toString $count) }}
+{{- div (add (mul (trimSuffix "%" $count | int) (index . 1)) 99) 100 }}
+{{- else }}
+{{- int $count }}
 {{- end }}
 {{- end }}
 
@@ -174,6 +188,15 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- end }}
 {{- if and $.Values.serviceAccount.automountServiceAccountToken (not .kubernetesApi) }}
 {{- fail "networkPolicy.enabled with serviceAccount.automountServiceAccountToken wants networkPolicy.kubernetesApi: where the API server is, such as [{ipBlock: {cidr: 192.0.2.1/32}}]" }}
+{{- end }}
+{{- if not .dns }}
+{{- fail "networkPolicy.dns is empty: no pod could find anything by its name; leave it at the cluster's own, or write who answers DNS, such as [{ipBlock: {cidr: 192.0.2.10/32}}]" }}
+{{- end }}
+{{- if and $.Values.backup.enabled (eq $.Values.backup.destination "s3") (not .objectStore) }}
+{{- $host := regexFind "^https?://[^/:]+" $.Values.backup.s3.endpoint | trimPrefix "https://" | trimPrefix "http://" }}
+{{- if or (not .https) (not (contains "." $host)) (regexMatch "\\.(svc|local|internal)$|\\.svc\\." $host) (regexMatch "^(10|127|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\." $host) }}
+{{- fail (printf "networkPolicy.enabled with backup.s3.endpoint %q wants networkPolicy.objectStore: where the bucket is, as networkPolicy.https does not reach it" $.Values.backup.s3.endpoint) }}
+{{- end }}
 {{- end }}
 {{- if and $.Values.tracing.enabled (not .tracing) }}
 {{- fail "networkPolicy.enabled with tracing.enabled wants networkPolicy.tracing: where the collector is" }}

@@ -405,7 +405,7 @@ func TestServiceAccountHasNoTokenUnlessAsked(t *testing.T) {
 		roles  int
 	}{
 		"by default":         {},
-		"kubernetes plugin":  {values: []string{dir + "/ci/kubernetes-plugin-values.yaml"}, token: true, roles: 1},
+		"kubernetes plugin":  {values: []string{dir + "/ci/kubernetes-plugin-values.yaml", dir + "/ci/extra-values.yaml"}, token: true, roles: 1},
 		"an account at hand": {values: []string{write(t, `{serviceAccount: {create: false, name: given}}`)}},
 	}
 	for name, c := range cases {
@@ -413,11 +413,29 @@ func TestServiceAccountHasNoTokenUnlessAsked(t *testing.T) {
 			t.Parallel()
 			objects := objects(t, c.values...)
 			pod := one[*appsv1.Deployment](t, objects).Spec.Template.Spec
-			if *pod.AutomountServiceAccountToken != c.token {
-				t.Errorf("token mounted: %t", *pod.AutomountServiceAccountToken)
+			// Automounted it would be in every container.
+			if *pod.AutomountServiceAccountToken {
+				t.Error("every container has the token")
+			}
+			for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
+				has := slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool {
+					return m.Name == "kube-api-access" && m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" && m.ReadOnly
+				})
+				if want := c.token && container.Name == "backend"; has != want {
+					t.Errorf("%s has the token: %t, want %t", container.Name, has, want)
+				}
+			}
+			projected := 0
+			for _, volume := range pod.Volumes {
+				if volume.Projected != nil && volume.Projected.Sources[0].ServiceAccountToken.Path == "token" {
+					projected++
+				}
+			}
+			if (projected == 1) != c.token {
+				t.Errorf("%d volumes have the token", projected)
 			}
 			for _, account := range all[*corev1.ServiceAccount](objects) {
-				if *account.AutomountServiceAccountToken != c.token || account.Name != pod.ServiceAccountName {
+				if *account.AutomountServiceAccountToken || account.Name != pod.ServiceAccountName {
 					t.Errorf("account %s mounts its token: %t", account.Name, *account.AutomountServiceAccountToken)
 				}
 			}

@@ -306,6 +306,11 @@ volumeMounts:
   - name: tmp-{{ .role }}
     mountPath: /tmp
   {{- if $backend }}
+  {{- if $values.serviceAccount.automountServiceAccountToken }}
+  - name: kube-api-access
+    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+    readOnly: true
+  {{- end }}
   {{- with $values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

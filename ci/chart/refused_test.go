@@ -125,6 +125,23 @@ func TestRefusedValues(t *testing.T) {
 		"config file from both":                 {`{extraAppConfig: [{file: a.yaml, configMap: a, secret: b}]}`, chart.ErrTemplate, []string{"extraAppConfig[0]"}},
 		"config file elsewhere":                 {`{extraAppConfig: [{file: ../a.yaml, configMap: a}]}`, chart.ErrSchema, []string{"/extraAppConfig/0/file"}},
 		"token in the extra env":                {`{extraEnv: [{name: GITHUB_TOKEN, value: x}]}`, chart.ErrTemplate, []string{"githubToken.existingSecret"}},
+		"token in the config":                   {`{appConfig: {integrations: {github: [{host: github.com, token: ghp_x}]}}}`, chart.ErrTemplate, []string{"appConfig.integrations.github[0].token holds a secret in plain text", "extraEnvFrom"}},
+		"password in the config":                {`{appConfig: {backend: {database: {client: pg, connection: {password: hunter2}}}}}`, chart.ErrTemplate, []string{"appConfig.backend.database.connection.password holds a secret in plain text", "extraEnvFrom"}},
+		"number as a password":                  {`{appConfig: {backend: {database: {client: pg, connection: {password: 1234}}}}}`, chart.ErrTemplate, []string{"appConfig.backend.database.connection.password holds a secret in plain text", "extraEnvFrom"}},
+		"session secret in the config":          {`{appConfig: {auth: {session: {secret: x}}}}`, chart.ErrTemplate, []string{"appConfig.auth.session.secret holds a secret in plain text", "extraEnvFrom"}},
+		"signing key in the config":             {`{appConfig: {integrations: {github: [{host: github.com, apps: [{privateKey: "-----BEGIN"}]}]}}}`, chart.ErrTemplate, []string{"appConfig.integrations.github[0].apps[0].privateKey holds a secret in plain text", "extraEnvFrom"}},
+		"client secret in the config":           {`{appConfig: {auth: {providers: {github: {production: {clientSecret: x}}}}}}`, chart.ErrTemplate, []string{"appConfig.auth.providers.github.production.clientSecret holds a secret in plain text", "extraEnvFrom"}},
+		"webhook secret in the config":          {`{appConfig: {events: {http: {webhookSecret: x}}}}`, chart.ErrTemplate, []string{"appConfig.events.http.webhookSecret holds a secret in plain text", "extraEnvFrom"}},
+		"header with a token":                   {`{appConfig: {proxy: {endpoints: {/ci: {target: "https://ci", headers: {Authorization: Bearer x}}}}}}`, chart.ErrTemplate, []string{"headers.Authorization holds a secret in plain text", "extraEnvFrom"}},
+		"header with an API key":                {`{appConfig: {proxy: {endpoints: {/ci: {target: "https://ci", headers: {X-Api-Key: x}}}}}}`, chart.ErrTemplate, []string{"headers.X-Api-Key holds a secret in plain text", "extraEnvFrom"}},
+		"access key in the config":              {`{appConfig: {integrations: {awsS3: [{accessKeyId: a, secretAccessKey: x}]}}}`, chart.ErrTemplate, []string{"appConfig.integrations.awsS3[0].secretAccessKey holds a secret in plain text", "extraEnvFrom"}},
+		"address with a password":               {`{appConfig: {backend: {cache: {store: redis, connection: "redis://u:hunter2@redis:6379"}}}}`, chart.ErrTemplate, []string{"appConfig.backend.cache.connection holds a secret in plain text", "extraEnvFrom"}},
+		"escape that is no variable":            {`{appConfig: {auth: {session: {secret: "$${x}"}}}}`, chart.ErrTemplate, []string{"appConfig.auth.session.secret holds a secret in plain text", "extraEnvFrom"}},
+		"password in the environment":           {`{env: [{name: BACKSTAGE_BASE_URL, value: "http://localhost:8000"}, {name: POSTGRES_PASSWORD, value: x}]}`, chart.ErrTemplate, []string{"env[1] POSTGRES_PASSWORD holds a secret in plain text", "valueFrom.secretKeyRef"}},
+		"secret in the environment":             {`{extraEnv: [{name: AUTH_GITHUB_CLIENT_SECRET, value: x}]}`, chart.ErrTemplate, []string{"extraEnv[0] AUTH_GITHUB_CLIENT_SECRET holds a secret in plain text", "valueFrom.secretKeyRef"}},
+		"config by the environment":             {`{extraEnv: [{name: APP_CONFIG_auth_session_secret, value: x}]}`, chart.ErrTemplate, []string{"extraEnv[0] APP_CONFIG_auth_session_secret holds a secret in plain text", "valueFrom.secretKeyRef"}},
+		"address in the environment":            {`{extraEnv: [{name: DATABASE_URL, value: "postgres://u:p@db/x"}]}`, chart.ErrTemplate, []string{"extraEnv[0] DATABASE_URL holds a secret in plain text", "valueFrom.secretKeyRef"}},
+		"secret of a sidecar":                   {`{extraContainers: [{name: a, image: b, env: [{name: API_TOKEN, value: x}]}]}`, chart.ErrTemplate, []string{"extraContainers[0].env[0] API_TOKEN holds a secret in plain text", "valueFrom.secretKeyRef"}},
 		"log level of its own":                  {`{logLevel: loud}`, chart.ErrSchema, []string{"/logLevel", "debug"}},
 		"container without an image":            {`{extraContainers: [{name: a}]}`, chart.ErrSchema, []string{"/extraContainers/0", "image"}},
 		"object without a kind":                 {`{extraObjects: [{apiVersion: v1}]}`, chart.ErrSchema, []string{"/extraObjects/0", "kind"}},
@@ -140,6 +157,27 @@ func TestRefusedValues(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What names a secret, or only sounds like one, is none.
+func TestReferencesToSecretsAreTaken(t *testing.T) {
+	t.Parallel()
+	values := write(t, `
+appConfig:
+  integrations: {github: [{host: github.com, token: "${GITHUB_TOKEN}"}], gitlab: [{host: gitlab.com, token: {$file: /etc/secrets/gitlab}}]}
+  auth: {session: {secret: "${SESSION_SECRET}"}, providers: {github: {production: {clientId: abc, clientSecret: "${SECRET}"}}}}
+  proxy: {endpoints: {/ci: {target: "https://ci", headers: {Authorization: "Bearer ${CI_TOKEN}"}}}}
+  backend: {cache: {store: redis, connection: "redis://u:${REDIS_PASSWORD}@redis:6379"}, auth: {keys: [{secret: "${KEY}"}]}, csp: {connect-src: ["https:"]}}
+  kubernetes: {clusterLocatorMethods: [{type: config, clusters: [{name: a, url: "https://a:6443", authProvider: serviceAccount, serviceAccountToken: "", skipTLSVerify: false}]}]}
+  custom: {useToken: true, tokenLifetime: 5m, passwordPolicy: strict, secret: null}
+extraEnv:
+  - {name: REDIS_URL, value: "redis://u:$(REDIS_PASSWORD)@redis"}
+  - {name: API_TOKEN, valueFrom: {secretKeyRef: {name: a, key: b}}}
+  - {name: TOKEN_FILE, value: /etc/token}
+`)
+	if _, err := chart.Render(t.Context(), dir, chart.Release{}, values); err != nil {
+		t.Error(err)
 	}
 }
 

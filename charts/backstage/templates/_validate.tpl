@@ -16,6 +16,22 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- fail (printf "env BACKSTAGE_BASE_URL is %q and appConfig.app.baseUrl is %q: they are one address, set both to it" .value $baseUrl) }}
 {{- end }}
 {{- end }}
+{{- with include "backstage.literalSecrets" (list "appConfig" .Values.appConfig) | fromYamlArray | first }}
+{{- fail (printf "%s holds a secret in plain text, and becomes a ConfigMap: put it into a Secret, name that in extraEnvFrom or extraEnv, and write ${NAME_OF_THE_VARIABLE} here" .) }}
+{{- end }}
+{{- $lists := dict "env" .Values.env "extraEnv" .Values.extraEnv }}
+{{- range $kind := list "initContainers" "extraContainers" }}
+{{- range $i, $container := get $.Values $kind }}
+{{- $_ := set $lists (printf "%s[%d].env" $kind $i) (default list $container.env) }}
+{{- end }}
+{{- end }}
+{{- range $name, $list := $lists }}
+{{- range $i, $variable := $list }}
+{{- if and $variable.value (include "backstage.isSecret" (list $variable.name $variable.value)) }}
+{{- fail (printf "%s[%d] %s holds a secret in plain text: put it into a Secret, and write valueFrom.secretKeyRef instead of value" $name $i $variable.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $i, $file := .Values.extraAppConfig }}
 {{- if eq (empty $file.configMap) (empty $file.secret) }}
 {{- fail (printf "extraAppConfig[%d] wants configMap or secret, one of the two: it names where %s is" $i $file.file) }}
@@ -31,6 +47,41 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- include "backstage.validateDatabase" . }}
 {{- include "backstage.validateAccess" . }}
 {{- include "backstage.validateMetrics" . }}
+{{- end }}
+
+{{/*
+Whether a text is a secret by its name, or an address with a password in it: "backstage.isSecret" (list "token" "abc").
+What refers to a variable, as ${NAME} of Backstage or $(NAME) of Kubernetes, is none.
+*/}}
+{{- define "backstage.isSecret" -}}
+{{- $name := index . 0 | lower | replace "_" "" | replace "-" "" }}
+{{- $text := index . 1 | toString | replace "$${" "" }}
+{{- $named := regexMatch "(token|password|passwd|passphrase|secret|privatekey|apikey|accesskey|authorization)$" $name }}
+{{- $address := regexMatch "://[^/\\s:@]*:[^/\\s@]+@" $text }}
+{{- if and (or $named $address) (not (regexMatch "\\$[{(][^})]+[})]" $text)) }}true{{ end }}
+{{- end }}
+
+{{/* The paths of secrets in plain text, as a list: "backstage.literalSecrets" (list "appConfig" .Values.appConfig). */}}
+{{- define "backstage.literalSecrets" -}}
+{{- $path := index . 0 }}
+{{- $node := index . 1 }}
+{{- if kindIs "map" $node }}
+{{- range $key, $child := $node }}
+{{- if or (kindIs "map" $child) (kindIs "slice" $child) }}
+{{- include "backstage.literalSecrets" (list (printf "%s.%s" $path $key) $child) }}
+{{- else if and $child (not (kindIs "bool" $child)) (include "backstage.isSecret" (list $key $child)) }}
+- {{ printf "%s.%s" $path $key | toJson }}
+{{- end }}
+{{- end }}
+{{- else }}
+{{- range $i, $child := $node }}
+{{- if or (kindIs "map" $child) (kindIs "slice" $child) }}
+{{- include "backstage.literalSecrets" (list (printf "%s[%d]" $path $i) $child) }}
+{{- else if and $child (not (kindIs "bool" $child)) (include "backstage.isSecret" (list (base $path) $child)) }}
+- {{ printf "%s[%d]" $path $i | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "backstage.validateScale" -}}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/sigstore/cosign/v3/pkg/cosign"
@@ -14,8 +15,35 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 )
 
-// GitHubIssuer issues the tokens of GitHub Actions jobs.
+// GitHubIssuer issues the tokens of jobs of GitHub Actions on github.com.
 const GitHubIssuer = "https://token.actions.githubusercontent.com"
+
+// IssuerOf is who issues the tokens of a workflow's jobs: GitHub itself, on github.com, on an enterprise's GHE.com, or on a
+// server of its own.
+func IssuerOf(identity string) string {
+	u, err := url.Parse(identity)
+	switch {
+	case err != nil || u.Host == "" || u.Host == "github.com":
+		return GitHubIssuer
+	case strings.HasSuffix(u.Host, ".ghe.com"):
+		return "https://token.actions." + u.Host
+	}
+	return "https://" + u.Host + "/_services/token"
+}
+
+// serverOf is the GitHub whose jobs get tokens of an issuer; that of github.com may have an enterprise's name behind it.
+func serverOf(issuer string) (string, error) {
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "":
+		return "", errors.New("GitHub's token for the job names no issuer")
+	case u.Host == "token.actions.githubusercontent.com":
+		return "https://github.com", nil
+	case strings.HasSuffix(u.Host, ".ghe.com"):
+		return "https://" + strings.TrimPrefix(u.Host, "token.actions."), nil
+	}
+	return "https://" + u.Host, nil
+}
 
 // ErrNoIdentity says that there is nothing to prove an identity with.
 var ErrNoIdentity = errors.New("no GitHub Actions job with the permission id-token: write: give a signing key instead")
@@ -30,7 +58,7 @@ func Keyless(ctx context.Context) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask GitHub for the job's token: %w", err)
 	}
-	workflow, err := workflowOf(token)
+	identity, issuer, err := identityOf(token)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +66,7 @@ func Keyless(ctx context.Context) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask Sigstore for its authority: %w", err)
 	}
-	verifier, err := NewKeylessVerifier("https://github.com/"+workflow, GitHubIssuer, nil)
+	verifier, err := NewKeylessVerifier(identity, issuer, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -49,21 +77,24 @@ func Keyless(ctx context.Context) (*Signer, error) {
 	return &Signer{pair: made, token: token, config: config, trusted: verifier.options.TrustedMaterial, Verifier: verifier, Logged: true}, nil
 }
 
-// workflowOf is the workflow that a job's token names, OWNER/REPO/.github/workflows/FILE@REF.
-func workflowOf(token string) (string, error) {
+// identityOf is the workflow that a job's token names, https://SERVER/OWNER/REPO/.github/workflows/FILE@REF, and who issued
+// the token.
+func identityOf(token string) (identity, issuer string, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return "", errors.New("GitHub's token for the job is none")
+		return "", "", errors.New("GitHub's token for the job is none")
 	}
 	text, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return "", fmt.Errorf("GitHub's token for the job is none: %w", err)
+		return "", "", fmt.Errorf("GitHub's token for the job is none: %w", err)
 	}
 	var claims struct {
+		Issuer   string `json:"iss"`
 		Workflow string `json:"job_workflow_ref"`
 	}
 	if err := json.Unmarshal(text, &claims); err != nil || claims.Workflow == "" {
-		return "", errors.New("GitHub's token for the job names no workflow")
+		return "", "", errors.New("GitHub's token for the job names no workflow")
 	}
-	return claims.Workflow, nil
+	server, err := serverOf(claims.Issuer)
+	return server + "/" + claims.Workflow, claims.Issuer, err
 }

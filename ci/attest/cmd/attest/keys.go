@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (t *trust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.key, "key", "", "the file of the public key")
 	cmd.Flags().StringVar(&t.service, "key-service", "", "the key of this service, see gitops serve-key")
 	cmd.Flags().StringVar(&t.identity, "identity", "", "the workflow that signs without a key, https://github.com/OWNER/REPO/.github/workflows/FILE@REF")
-	cmd.Flags().StringVar(&t.issuer, "issuer", attest.GitHubIssuer, "who vouches for the identity")
+	cmd.Flags().StringVar(&t.issuer, "issuer", "", "who vouches for the identity (default the GitHub of its address)")
 	cmd.Flags().BoolVar(&t.log, "transparency-log", false, "want the signatures of a key in Sigstore's public transparency log; those without a key have to be in any case")
 	cmd.Flags().StringVar(&t.root, "trusted-root", "", "the file of Sigstore's trusted root, for --identity and --transparency-log without a network, as cosign trusted-root create writes it")
 }
@@ -158,7 +159,7 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		}
 		v = s.Verifier
 	case t.identity != "" && t.key == "" && t.service == "":
-		v, err = attest.NewKeylessVerifier(t.identity, t.issuer, trusted)
+		v, err = attest.NewKeylessVerifier(t.identity, cmp.Or(t.issuer, attest.IssuerOf(t.identity)), trusted)
 		return v, of(t.root, err)
 	default:
 		return nil, usageError{errTrust}

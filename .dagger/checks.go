@@ -79,11 +79,11 @@ func (m *BackstageGitops) ReproducibleCheck(ctx context.Context) error {
 	once := m.committed()
 	again := *once
 	again.Salt = time.Now().Format(time.RFC3339Nano)
-	first, err := once.Publish(ctx, "", "", nil, false, "", nil)
+	first, err := once.Publish(ctx, "", "", 0, nil, false, "", nil)
 	if err != nil {
 		return err
 	}
-	second, err := again.Publish(ctx, "", "", nil, true, "", nil)
+	second, err := again.Publish(ctx, "", "", 0, nil, true, "", nil)
 	if err != nil {
 		return err
 	}

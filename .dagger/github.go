@@ -7,7 +7,8 @@ import (
 )
 
 // signIn gives a container what the helper program signs in to GitHub with: a token,
-// or the key of an App. What that does not name is in the arguments.
+// or the key of an App. What that does not name, and where its API is, is in the
+// arguments.
 func (m *BackstageGitops) signIn(box *dagger.Container, token *dagger.Secret) (signed *dagger.Container, args []string) {
 	if token != nil {
 		box = box.WithSecretVariable("GITOPS_TOKEN", token)
@@ -17,6 +18,9 @@ func (m *BackstageGitops) signIn(box *dagger.Container, token *dagger.Secret) (s
 	}
 	if m.AppID != 0 || m.InstallationID != 0 || m.AppKey != nil {
 		args = []string{"--app-id", strconv.Itoa(m.AppID), "--installation-id", strconv.Itoa(m.InstallationID)}
+	}
+	if m.APIURL != "" {
+		args = append(args, "--api-url", m.APIURL)
 	}
 	return box, args
 }

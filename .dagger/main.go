@@ -51,6 +51,9 @@ type BackstageGitops struct {
 	InstallationID int
 	// +private
 	AppKey *dagger.Secret
+	// Where GitHub's API is.
+	// +private
+	APIURL string
 	// How vulnerabilities are looked up.
 	// +private
 	VulnerabilityDatabase *dagger.Directory
@@ -148,6 +151,12 @@ func New(
 	// +optional
 	appKey *dagger.Secret,
 
+	// Address of GitHub's API, such as https://github.example.com/api/v3, $GITHUB_API_URL
+	// in a workflow; default: that of the remote's host.
+	//
+	// +optional
+	apiURL string,
+
 	// Folder of a vulnerability database of grype, to look the image's packages up in;
 	// without one, or --vulnerability-url, nothing is scanned, and the report says so.
 	//
@@ -177,7 +186,7 @@ func New(
 	m := &BackstageGitops{
 		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral,
 		Builder: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
-		OidcURL: oidcURL, OidcToken: oidcToken, AppID: appID, InstallationID: installationID, AppKey: appKey,
+		OidcURL: oidcURL, OidcToken: oidcToken, AppID: appID, InstallationID: installationID, AppKey: appKey, APIURL: apiURL,
 		VulnerabilityDatabase: vulnerabilityDatabase, VulnerabilityURL: vulnerabilityURL, FailOn: failOn, RequireScan: requireScan,
 	}
 	if source == nil {

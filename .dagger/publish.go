@@ -21,6 +21,12 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	tag string,
 
+	// Number of a pull request: its image has the tag pr-NUMBER, which moves with each
+	// one, and is for trying it, not for a chart.
+	//
+	// +optional
+	pullRequest int,
+
 	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
 	// image of several platforms. Default: the engine's own alone.
 	//
@@ -42,7 +48,7 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	r := m.releaser(target{image: image, tag: tag, platforms: platforms, branch: "main", retag: retag, noChart: true, username: username, password: password})
+	r := m.releaser(target{image: image, tag: tag, pullRequest: pullRequest, platforms: platforms, branch: "main", retag: retag, noChart: true, username: username, password: password})
 	if err := r.steps(ctx,
 		step{"Read the source", r.read},
 		step{"Start the services", r.connect},

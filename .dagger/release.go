@@ -287,6 +287,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 type target struct {
 	image, tag, remote, branch, username string
 	commitBy                             string
+	// pullRequest gives the image the tag of a pull request, 0 for none.
+	pullRequest int
 	// platforms are those of the image, none for the engine's own; proven says that
 	// it has to run on that one.
 	platforms []string
@@ -454,7 +456,7 @@ func (r *releaser) read(ctx context.Context) error {
 	if err := r.choose(ctx); err != nil {
 		return err
 	}
-	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch})
+	source, err := r.m.inspect(ctx, inspectOpts{tag: r.target.tag, branch: r.target.branch, pullRequest: r.target.pullRequest})
 	if err != nil {
 		return err
 	}

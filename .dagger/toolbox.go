@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -177,7 +178,10 @@ var (
 	errNoRevision = errors.New("the app at --source is no Git checkout, so nothing says which revision this is: give the root folder of a clone to release it; app, image and serve take it as it is")
 )
 
-type inspectOpts struct{ tag, branch string }
+type inspectOpts struct {
+	tag, branch string
+	pullRequest int
+}
 
 // inspect reads what a release of HEAD is made of, and refuses what cannot be
 // released.
@@ -208,6 +212,9 @@ func (m *BackstageGitops) inspect(ctx context.Context, opts inspectOpts) (*sourc
 	}
 	if opts.branch != "" {
 		args = append(args, "--branch", opts.branch)
+	}
+	if opts.pullRequest != 0 {
+		args = append(args, "--pull-request", strconv.Itoa(opts.pullRequest))
 	}
 	var source sourceInfo
 	if err := run(ctx, box, &source, args...); err != nil {

@@ -24,7 +24,13 @@ type Verifier struct {
 	PublicKey string
 	// hint is the key's fingerprint, empty for an identity.
 	hint string
+	// ran refuses a commit that a workflow ran at, nil for none.
+	ran func(commit string) error
 }
+
+// RanAt has a function refuse the commit that a workflow ran at, which its certificate names: whoever may push a tag may
+// have it run at a commit that nobody has merged, as altered there, and sign with it whatever they like.
+func (v *Verifier) RanAt(refuse func(commit string) error) { v.ran = refuse }
 
 // NewVerifier verifies what the key with this public half signs, PEM.
 func NewVerifier(public []byte) (*Verifier, error) {
@@ -109,8 +115,14 @@ func (v *Verifier) Verify(text []byte, sum string) (*Statement, error) {
 	if err := v.signedBy(b); err != nil {
 		return nil, err
 	}
-	if _, err := v.check(verify.WithoutArtifactUnsafe(), b); err != nil {
+	result, err := v.check(verify.WithoutArtifactUnsafe(), b)
+	if err != nil {
 		return nil, v.refusal(b, err)
+	}
+	if v.ran != nil {
+		if err := v.ran(ranAt(result)); err != nil {
+			return nil, err
+		}
 	}
 	statement, err := parseStatement(envelope.DsseEnvelope.GetPayload())
 	if err != nil || sum == "" {
@@ -124,6 +136,14 @@ func (v *Verifier) Verify(text []byte, sum string) (*Statement, error) {
 		return nil, fmt.Errorf("%w: %s", ErrOtherImage, statement.subjects())
 	}
 	return statement, nil
+}
+
+// ranAt is the commit of the workflow that signed, empty where its certificate does not say.
+func ranAt(r *verify.VerificationResult) string {
+	if r == nil || r.Signature == nil || r.Signature.Certificate == nil {
+		return ""
+	}
+	return r.Signature.Certificate.BuildSignerDigest
 }
 
 func (v *Verifier) check(artifact verify.ArtifactPolicyOption, b *bundle.Bundle) (*verify.VerificationResult, error) {

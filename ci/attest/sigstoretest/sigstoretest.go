@@ -47,6 +47,8 @@ const payloadType = "application/vnd.in-toto+json"
 var (
 	issuerExtension = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
 	loggedExtension = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}
+	// ranExtension is the commit of the workflow that runs.
+	ranExtension = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 10}
 )
 
 // Sigstore certifies, logs, and signs.
@@ -101,9 +103,15 @@ func (s *Sigstore) TrustedRoot(t *testing.T) []byte {
 // Sign signs a statement as an identity, for which issuer vouches, and returns the bundle.
 func (s *Sigstore) Sign(t *testing.T, identity, issuer string, statement []byte) []byte {
 	t.Helper()
+	return s.SignAt(t, identity, issuer, "", statement)
+}
+
+// SignAt signs as Sign does, as a workflow that runs at a commit.
+func (s *Sigstore) SignAt(t *testing.T, identity, issuer, commit string, statement []byte) []byte {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
-	certificate := s.certify(t, identity, issuer, key)
+	certificate := s.certify(t, identity, issuer, commit, key)
 	digest := sha256.Sum256(dsse.PAE(payloadType, statement))
 	signature, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
 	must(t, err)
@@ -127,9 +135,15 @@ func (s *Sigstore) Sign(t *testing.T, identity, issuer string, statement []byte)
 // Attach signs a statement as Sign does, and attaches the bundle to an image, named by its digest.
 func (s *Sigstore) Attach(t *testing.T, ref, identity, issuer, predicateType string, statement []byte) {
 	t.Helper()
+	s.AttachAt(t, ref, identity, issuer, "", predicateType, statement)
+}
+
+// AttachAt attaches what SignAt signs.
+func (s *Sigstore) AttachAt(t *testing.T, ref, identity, issuer, commit, predicateType string, statement []byte) {
+	t.Helper()
 	image, err := name.NewDigest(ref)
 	must(t, err)
-	layer := static.NewLayer(s.Sign(t, identity, issuer, statement), cosignbundle.BundleV03MediaType)
+	layer := static.NewLayer(s.SignAt(t, identity, issuer, commit, statement), cosignbundle.BundleV03MediaType)
 	must(t, ociremote.WriteReferrer(image, cosignbundle.BundleV03MediaType, []v1.Layer{layer}, map[string]string{
 		"dev.sigstore.bundle.content": "dsse-envelope", ociremote.BundlePredicateType: predicateType,
 	}))
@@ -156,7 +170,7 @@ func (s *Sigstore) log(t *testing.T, certificate *x509.Certificate, statement, s
 }
 
 // certify makes the certificate of an identity's key, with the answer of the log of certificates in it.
-func (s *Sigstore) certify(t *testing.T, identity, issuer string, key *ecdsa.PrivateKey) *x509.Certificate {
+func (s *Sigstore) certify(t *testing.T, identity, issuer, commit string, key *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	address, err := url.Parse(identity)
 	must(t, err)
@@ -165,6 +179,11 @@ func (s *Sigstore) certify(t *testing.T, identity, issuer string, key *ecdsa.Pri
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(10 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		ExtraExtensions: []pkix.Extension{{Id: issuerExtension, Value: []byte(issuer)}},
+	}
+	if commit != "" {
+		value, err := asn1.MarshalWithParams(commit, "utf8")
+		must(t, err)
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: ranExtension, Value: value})
 	}
 	issue := func() *x509.Certificate {
 		der, err := x509.CreateCertificate(rand.Reader, template, s.intermediate, key.Public(), s.authority)

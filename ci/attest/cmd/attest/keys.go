@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/attest"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
 )
 
 // signing is what signs.
@@ -115,8 +116,8 @@ does not open it, more than one thing to sign with. Nothing is signed. It is for
 
 // trust is whose signatures count.
 type trust struct {
-	key, service, identity, issuer, root string
-	log                                  bool
+	key, service, identity, issuer, root, history string
+	log                                           bool
 }
 
 func (t *trust) flags(cmd *cobra.Command) {
@@ -124,13 +125,17 @@ func (t *trust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.service, "key-service", "", "the key of this service, see gitops serve-key")
 	cmd.Flags().StringVar(&t.identity, "identity", "", "the workflow that signs without a key, https://github.com/OWNER/REPO/.github/workflows/FILE@REF")
 	cmd.Flags().StringVar(&t.issuer, "issuer", "", "who vouches for the identity (default the GitHub of its address)")
+	cmd.Flags().StringVar(&t.history, "workflow-history", "", "a clone: the workflow of --identity has to have run at a commit in the history of its HEAD, so at none that was tagged and never merged")
 	cmd.Flags().BoolVar(&t.log, "transparency-log", false, "want the signatures of a key in Sigstore's public transparency log; those without a key have to be in any case")
 	cmd.Flags().StringVar(&t.root, "trusted-root", "", "the file of Sigstore's trusted root, for --identity and --transparency-log without a network, as cosign trusted-root create writes it")
 }
 
 var (
-	errTrust = errors.New("say whose signature it has to be: exactly one of --key, --key-service and --identity")
-	errRoot  = errors.New("--trusted-root is for --identity, and for --transparency-log: a key needs none")
+	errTrust   = errors.New("say whose signature it has to be: exactly one of --key, --key-service and --identity")
+	errHistory = errors.New("--workflow-history is for --identity: a key is of no commit")
+	// errUnmerged says that a workflow ran at a commit that the branch does not have.
+	errUnmerged = errors.New("signed by a run of the workflow at a commit that was never merged")
+	errRoot     = errors.New("--trusted-root is for --identity, and for --transparency-log: a key needs none")
 )
 
 func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
@@ -142,6 +147,9 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		if trusted, err = os.ReadFile(t.root); err != nil {
 			return nil, err
 		}
+	}
+	if t.history != "" && t.identity == "" {
+		return nil, usageError{errHistory}
 	}
 	switch {
 	case t.key != "" && t.service == "" && t.identity == "":
@@ -159,8 +167,13 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		}
 		v = s.Verifier
 	case t.identity != "" && t.key == "" && t.service == "":
-		v, err = attest.NewKeylessVerifier(t.identity, cmp.Or(t.issuer, attest.IssuerOf(t.identity)), trusted)
-		return v, of(t.root, err)
+		if v, err = attest.NewKeylessVerifier(t.identity, cmp.Or(t.issuer, attest.IssuerOf(t.identity)), trusted); err != nil {
+			return nil, of(t.root, err)
+		}
+		if t.history != "" {
+			v.RanAt(func(commit string) error { return merged(ctx, git.Open(t.history), commit) })
+		}
+		return v, nil
 	default:
 		return nil, usageError{errTrust}
 	}
@@ -168,6 +181,24 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		err = of(t.root, v.Log(trusted))
 	}
 	return v, err
+}
+
+// merged refuses a commit that is not in the history of a clone's HEAD.
+func merged(ctx context.Context, clone *git.Repo, commit string) error {
+	if commit == "" {
+		return fmt.Errorf("%w: its certificate does not say which", errUnmerged)
+	}
+	_, err := clone.Run(ctx, "cat-file", "-e", "--end-of-options", commit+"^{commit}")
+	there := err == nil
+	if there {
+		if there, err = clone.IsAncestor(ctx, commit, "HEAD"); err != nil {
+			return err
+		}
+	}
+	if !there {
+		return fmt.Errorf("%w: %s is not in the history of %s's HEAD; fetch and check the branch out first, if it has it", errUnmerged, commit, clone.Dir())
+	}
+	return nil
 }
 
 // of says which file an error is about, where there is one.

@@ -59,7 +59,7 @@ func run() int {
 // refused says of an error that what was looked at could be read, and is not signed as it has to be: the right one may
 // sign it yet. Of what was tampered with that is not so.
 func refused(err error) bool {
-	return slices.ContainsFunc([]error{policy.ErrUnsigned, policy.ErrMissing, attest.ErrOtherKey, provenance.ErrRevision, provenance.ErrSource, provenance.ErrBuilder, proof.ErrForgotten, proof.ErrNoRelease, proof.ErrNone},
+	return slices.ContainsFunc([]error{policy.ErrUnsigned, policy.ErrMissing, attest.ErrOtherKey, errUnmerged, provenance.ErrRevision, provenance.ErrSource, provenance.ErrBuilder, proof.ErrForgotten, proof.ErrNoRelease, proof.ErrNone},
 		func(of error) bool { return errors.Is(err, of) })
 }
 

@@ -102,25 +102,7 @@ func TestVerifyReleaseOffline(t *testing.T) {
 	t.Setenv("TUF_ROOT", t.TempDir())
 	here := sigstoretest.New(t)
 	ref, _ := publish(t, registryHost(t, nil))
-	i, err := attest.Open(t.Context(), ref, "example.com/app", image.Options{PlainHTTP: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	documents, err := sbom.Make(t.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := provenance.Facts{Repository: "https://github.com/acme/portal", Revision: revision, Builder: "https://github.com/acme/portal/builder"}.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for kind, predicate := range map[string][]byte{attest.SPDX: documents.SPDX, attest.CycloneDX: documents.CycloneDX, attest.Provenance: made, attest.Signature: []byte("{}")} {
-		text, err := i.Statement(kind, predicate).JSON()
-		if err != nil {
-			t.Fatal(err)
-		}
-		here.Attach(t, ref, workflow, attest.GitHubIssuer, kind, text)
-	}
+	signAt(t, here, ref, workflow, "")
 	trusted := func(s *sigstoretest.Sigstore) string {
 		return writeAs(t, "trusted-root.json", string(s.TrustedRoot(t)))
 	}
@@ -142,6 +124,96 @@ func TestVerifyReleaseOffline(t *testing.T) {
 		if out, err := attestRun(t, with(verify, c.args...)...); err == nil || out != "" || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %s, %v; want %q", what, out, err, c.want)
 		}
+	}
+}
+
+// signAt attaches to an image all that a release does, signed by a workflow that runs at a commit.
+func signAt(t *testing.T, as *sigstoretest.Sigstore, ref, identity, commit string) {
+	t.Helper()
+	i, err := attest.Open(t.Context(), ref, "example.com/app", image.Options{PlainHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := sbom.Make(t.Context(), sbom.Image{Name: i.Name, Digest: i.Digest(), Created: i.Created, Content: i.Content})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := provenance.Facts{Repository: "https://github.com/acme/portal", Revision: revision, Builder: "https://github.com/acme/portal/builder"}.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, predicate := range map[string][]byte{attest.SPDX: documents.SPDX, attest.CycloneDX: documents.CycloneDX, attest.Provenance: made, attest.Signature: []byte("{}")} {
+		text, err := i.Statement(kind, predicate).JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		as.AttachAt(t, ref, identity, attest.GitHubIssuer, commit, kind, text)
+	}
+}
+
+// TestVerifyReleaseNeverMerged: whoever may push a tag can have a release.yml run there that they have altered and nobody
+// has merged; what it signs, as the workflow of the very repository, and whatever it says of its source, is refused where
+// the branch counts.
+func TestVerifyReleaseNeverMerged(t *testing.T) {
+	keyPair(t)
+	t.Setenv("TUF_MIRROR", "http://127.0.0.1:1")
+	t.Setenv("TUF_ROOT", t.TempDir())
+	clone := filepath.Join(t.TempDir(), "clone")
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", clone, "-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	commit := func(text string) string {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(clone, ".github/workflows"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(clone, ".github/workflows/release.yml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		git("add", "-A")
+		git("commit", "-q", "-m", "ci: release")
+		return git("rev-parse", "HEAD")
+	}
+	if err := os.Mkdir(clone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q", "-b", "main")
+	merged := commit("on: push")
+	git("tag", "v1.0.0")
+	git("checkout", "-q", "-b", "evil")
+	evil := commit("on: push # and sign whatever I like")
+	git("tag", "v9.9.9")
+	git("checkout", "-q", "main")
+	commit("on: push # of main")
+
+	here := sigstoretest.New(t)
+	root := writeAs(t, "trusted-root.json", string(here.TrustedRoot(t)))
+	for name, c := range map[string]struct{ tag, at, want string }{
+		"a version of the branch":     {"v1.0.0", merged, ""},
+		"a tag that was never merged": {"v9.9.9", evil, "signed by a run of the workflow at a commit that was never merged: " + evil + " is not in the history of "},
+		"a commit of nobody's":        {"v9.9.9", strings.Repeat("7", 40), "never merged: 7777"},
+		"a certificate without one":   {"v1.0.0", "", "its certificate does not say which"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ref, _ := publish(t, registryHost(t, nil))
+			identity := strings.Replace(workflow, "refs/heads/main", "refs/tags/"+c.tag, 1)
+			signAt(t, here, ref, identity, c.at)
+			verify := with(with([]string{"verify-release", ref, "--name", "example.com/app", "--identity", identity, "--trusted-root", root}, origin...))
+			// The signature is as good as any.
+			must(t, verify...)
+			out, err := attestRun(t, with(verify, "--workflow-history", clone)...)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !refused(err)) {
+				t.Errorf("got %s, %v; want %q", out, err, c.want)
+			}
+		})
+	}
+	if _, err := attestRun(t, "verify-release", "localhost:1/app@sha256:"+strings.Repeat("0", 64), "--key", "cosign.pub", "--workflow-history", clone); err == nil || !strings.Contains(err.Error(), "--workflow-history is for --identity") {
+		t.Errorf("for a key it says %v", err)
 	}
 }
 

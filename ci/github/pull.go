@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/go-github/v62/github"
 
@@ -163,6 +164,7 @@ func (p *pusher) open(ctx context.Context, c commit.Proposal, head, sha string, 
 	if err != nil {
 		return nil, fmt.Errorf("the text of the pull request: %w", err)
 	}
+	body = shortened(body, commentLimit)
 	var pr *github.PullRequest
 	if len(open) > 0 {
 		pr, _, err = p.PullRequests.Edit(ctx, p.owner, p.repo, open[0].GetNumber(), &github.PullRequest{Title: &title, Body: &body})
@@ -175,6 +177,19 @@ func (p *pusher) open(ctx context.Context, c commit.Proposal, head, sha string, 
 		err = fmt.Errorf("the commit is on the branch %s, but %w", head, err)
 	}
 	return pr, err
+}
+
+// shortened leaves the last lines of a text out that is longer than GitHub takes, in characters.
+func shortened(text string, limit int) string {
+	const rest = "\n\nThe rest is too long for a pull request.\n"
+	if utf8.RuneCountInString(text) <= limit {
+		return text
+	}
+	head := string([]rune(text)[:limit-len(rest)])
+	if end := strings.LastIndexByte(head, '\n'); end > 0 {
+		head = head[:end]
+	}
+	return head + rest
 }
 
 // table is the text of a pull request that nobody gave a report for.

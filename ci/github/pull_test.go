@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
@@ -69,6 +70,18 @@ func TestPullRequest(t *testing.T) {
 		t.Errorf("%+v", pulls)
 	}
 	w.sound()
+}
+
+// TestPullRequestTooLong: a report that is longer than GitHub takes does not keep the release from its pull request.
+func TestPullRequestTooLong(t *testing.T) {
+	t.Parallel()
+	w := asking(t)
+	w.target.Pull.Body = func(commit.Pushed) (string, error) { return strings.Repeat("größer als erlaubt\n", 5000), nil }
+	w.pushed(1)
+	body := w.server.Pulls(name)[0].Body
+	if n := utf8.RuneCountInString(body); n > 65536 || n < 65000 || !strings.HasSuffix(body, "größer als erlaubt\n\nThe rest is too long for a pull request.\n") {
+		t.Errorf("%d characters, that end with %q", n, body[len(body)-100:])
+	}
 }
 
 // TestPullRequestGoesOn: a release that was interrupted between branch and pull request goes on from there.

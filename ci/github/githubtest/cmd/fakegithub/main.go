@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string) error {
 		create    = flags.String("create", "", "make these repositories where they are missing, OWNER/NAME,…")
 		listen    = flags.String("listen", "127.0.0.1:8080", "the address to listen on")
 		protected = flags.String("protected", "", "branches that take pull requests only, with commas between them")
+		granted   = flags.String("permissions", "contents=write,pull_requests=write", "what the token and the App may do, NAME=LEVEL,…")
 		appKey    = flags.String("app-key", "", "the file of the public key of the GitHub App 7, whose installation is 9, PEM")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -45,7 +46,11 @@ func run(ctx context.Context, args []string) error {
 	if *root == "" || token == "" {
 		return errors.New("give --root, and a token as GITOPS_TOKEN")
 	}
-	permissions := map[string]string{"contents": "write", "pull_requests": "write"}
+	permissions := map[string]string{}
+	for _, p := range split(*granted) {
+		name, level, _ := strings.Cut(p, "=")
+		permissions[name] = level
+	}
 	c := githubtest.Config{
 		Root: *root, Repositories: split(*create), AutoMerge: true, Protected: map[string]string{},
 		Tokens: []githubtest.Token{{

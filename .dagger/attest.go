@@ -68,7 +68,11 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	// +optional
 	password *dagger.Secret,
 ) (string, error) {
-	a, args, err := m.trusting(ctx, signature{image: image, branch: branch, username: username, key: key, identity: identity, trustedRoot: trustedRoot, password: password})
+	return m.verifyRelease(ctx, signature{image: image, branch: branch, username: username, key: key, identity: identity, trustedRoot: trustedRoot, password: password}, revision)
+}
+
+func (m *BackstageGitops) verifyRelease(ctx context.Context, of signature, revision string) (string, error) {
+	a, args, err := m.trusting(ctx, of)
 	if err != nil {
 		return "", err
 	}
@@ -116,6 +120,10 @@ func (m *BackstageGitops) trusting(ctx context.Context, of signature) (a *attest
 		}
 	}
 	a = &attester{releaser: r}
+	if !own {
+		// Whoever signs says where it comes from, unless somebody wants it to be from there.
+		a.from = &origin{m.From, m.By}
+	}
 	if err := a.open(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -125,6 +133,10 @@ func (m *BackstageGitops) trusting(ctx context.Context, of signature) (a *attest
 		a.box, args = a.box.WithMountedFile("/key.pub", of.key), []string{"--key", "/key.pub"}
 	case of.identity != "":
 		args = []string{"--identity", of.identity}
+		// Whoever may push a tag has the workflow run as it is there.
+		if of.merged && strings.Contains(of.identity, "@refs/tags/") {
+			args = append(args, "--workflow-history", "/checkout")
+		}
 	case m.SigningKey != nil:
 		a.box, args = a.box.WithMountedFile("/key.pub", a.publicKey()), []string{"--key", "/key.pub"}
 	}
@@ -171,7 +183,12 @@ type attester struct {
 	// the signature that it had to have.
 	seen      json.RawMessage
 	signature []string
+	// from is where the image has to come from, nil for what this module would say of it.
+	from *origin
 }
+
+// origin is where an image comes from; what is empty may be anything.
+type origin struct{ repository, builder string }
 
 // attested is what `attest image` says.
 type attested struct {
@@ -282,14 +299,24 @@ func (a *attester) read(ctx context.Context) error {
 	if err := a.m.signing(); err != nil {
 		return err
 	}
-	if a.m.TransparencyLog && a.m.SigningKey == nil && a.m.OidcURL == nil {
+	signs := a.m.SigningKey != nil || a.m.OidcURL != nil
+	if a.m.TransparencyLog && !signs {
 		return errEmbeddedLog
+	}
+	if !signs && !a.embeddedRegistry() && !a.target.unsigned {
+		return fmt.Errorf("nothing signs the image %s: make a key with cosign generate-key-pair or attest generate-key-pair and give it as --signing-key, with --signing-password, sign as a job of GitHub Actions with --oidc-url and --oidc-token, or release it unsigned with --allow-unsigned", a.name())
 	}
 	return a.releaser.read(ctx)
 }
 
-// ready refuses a key or a job that cannot sign, before there is an image.
+// ready refuses a key or a job that cannot sign, before there is an image. The program
+// for that, which is large, is compiled beside the image.
 func (a *attester) ready(ctx context.Context) error {
+	beside := func(run func() error) { go func() { _ = run() }() } // the step that needs it says what fails
+	if a.digest == "" && len(a.target.platforms) == 0 {
+		beside(func() error { _, err := a.m.image(a.source, "").Sync(ctx); return err })
+	}
+	beside(func() error { _, err := a.m.attestProgram().Sync(ctx); return err })
 	if a.m.SigningKey == nil && a.m.OidcURL == nil {
 		return nil
 	}
@@ -355,8 +382,12 @@ func (a *attester) scanning(ctx context.Context, box *dagger.Container) (_ *dagg
 
 // origin is where the image has to come from.
 func (a *attester) origin(revision string) []string {
+	from := origin{a.m.URL, a.m.Builder}
+	if a.from != nil {
+		from = *a.from
+	}
 	var args []string
-	for _, of := range []struct{ flag, value string }{{"--repository", a.m.URL}, {"--builder", a.m.Builder}, {"--revision", revision}} {
+	for _, of := range []struct{ flag, value string }{{"--repository", from.repository}, {"--builder", from.builder}, {"--revision", revision}} {
 		if of.value != "" {
 			args = append(args, of.flag, of.value)
 		}
@@ -429,8 +460,11 @@ func (a *attester) attest(ctx context.Context) error {
 
 // verify refuses an image that is not what was signed, before anything names it.
 func (a *attester) verify(ctx context.Context) error {
-	if a.built == nil || !a.made.Signed {
+	if a.built == nil || !a.made.Signed && a.target.unsigned {
 		return nil
+	}
+	if !a.made.Signed {
+		return fmt.Errorf("the image %s@%s is not signed: nothing was committed", a.name(), a.digest)
 	}
 	args := []string{"--identity", a.made.SignedBy}
 	if a.made.PublicKey != "" {

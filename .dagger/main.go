@@ -7,8 +7,13 @@
 package main
 
 import (
+	"cmp"
+
 	"dagger/backstage-gitops/internal/dagger"
 )
+
+// project is the address of this one's repository.
+const project = "https://github.com/backstage-gitops/backstage-gitops"
 
 // BackstageGitops is a checkout of a portal with its chart.
 type BackstageGitops struct {
@@ -33,6 +38,12 @@ type BackstageGitops struct {
 	// What builds, for the provenance.
 	// +private
 	Builder string
+	// Where an image that is verified has to come from, and what has to have built it, as
+	// it was given.
+	// +private
+	From string
+	// +private
+	By string
 	// What signs: a key, or the token service of a job of GitHub Actions.
 	// +private
 	SigningKey *dagger.Secret
@@ -88,10 +99,11 @@ func New(
 	// +ignore=["**/node_modules", "**/dist", "dist-types", "**/coverage", ".yarn/cache", ".yarn/install-state.gz"]
 	source *dagger.Directory,
 
-	// Address of the source repository, for the image's label. Not read from
-	// the checkout: where it was cloned from must not change the image.
+	// Address of the source repository, for the image's label and provenance; default:
+	// this project's. Not read from the checkout: where it was cloned from must not change
+	// the image. Where it is given, an image that is verified has to be of it.
 	//
-	// +default="https://github.com/backstage-gitops/backstage-gitops"
+	// +optional
 	url string,
 
 	// Start with an empty embedded registry and Git remote, and forget them when
@@ -101,9 +113,10 @@ func New(
 	ephemeral bool,
 
 	// Address of what builds, for the image's provenance; in a GitHub Actions job
-	// that of its workflow.
+	// that of its workflow; default: this module's. Where it is given, an image that is
+	// verified has to be built by it.
 	//
-	// +default="https://github.com/backstage-gitops/backstage-gitops/tree/main/.dagger"
+	// +optional
 	builder string,
 
 	// Private key to sign images with, as cosign generate-key-pair makes it, such as
@@ -184,8 +197,8 @@ func New(
 	requireScan bool,
 ) *BackstageGitops {
 	m := &BackstageGitops{
-		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, URL: url, Ephemeral: ephemeral,
-		Builder: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
+		Checkout: checkout, Repo: checkout, Source: source, AppRepo: source, Ephemeral: ephemeral,
+		URL: cmp.Or(url, project), Builder: cmp.Or(builder, project+"/tree/main/.dagger"), From: url, By: builder, SigningKey: signingKey, SigningPassword: signingPassword, TransparencyLog: transparencyLog,
 		OidcURL: oidcURL, OidcToken: oidcToken, AppID: appID, InstallationID: installationID, AppKey: appKey, APIURL: apiURL,
 		VulnerabilityDatabase: vulnerabilityDatabase, VulnerabilityURL: vulnerabilityURL, FailOn: failOn, RequireScan: requireScan,
 	}

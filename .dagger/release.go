@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -129,10 +130,31 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +default="git"
 	commitBy string,
 
+	// Title of the pull request, where the commit gets one; default: the commit's first
+	// line.
+	//
+	// +optional
+	pullRequestTitle string,
+
+	// Labels of the pull request.
+	//
+	// +optional
+	pullRequestLabels []string,
+
+	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase.
+	//
+	// +optional
+	autoMerge string,
+
 	// Let the tag name this image though it names another one in the registry.
 	//
 	// +optional
 	retag bool,
+
+	// Release an image that nothing signs to a registry that is not the embedded one.
+	//
+	// +optional
+	allowUnsigned bool,
 
 	// Prove the commit in an ephemeral cluster before it is pushed, as e2e does.
 	//
@@ -160,7 +182,7 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	token *dagger.Secret,
 ) (string, error) {
-	released, err := m.Released(ctx, image, tag, platforms, remote, branch, commitBy, retag, verify, publishChart, username, password, token)
+	released, err := m.Released(ctx, image, tag, platforms, remote, branch, commitBy, pullRequestTitle, pullRequestLabels, autoMerge, retag, allowUnsigned, verify, publishChart, username, password, token)
 	if err != nil {
 		return "", err
 	}
@@ -214,10 +236,31 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +default="git"
 	commitBy string,
 
+	// Title of the pull request, where the commit gets one; default: the commit's first
+	// line.
+	//
+	// +optional
+	pullRequestTitle string,
+
+	// Labels of the pull request.
+	//
+	// +optional
+	pullRequestLabels []string,
+
+	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase.
+	//
+	// +optional
+	autoMerge string,
+
 	// Let the tag name this image though it names another one in the registry.
 	//
 	// +optional
 	retag bool,
+
+	// Release an image that nothing signs to a registry that is not the embedded one.
+	//
+	// +optional
+	allowUnsigned bool,
 
 	// Prove the commit in an ephemeral cluster before it is pushed, as e2e does.
 	//
@@ -247,6 +290,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 ) (*Release, error) {
 	r := m.releaser(target{
 		image: image, tag: tag, platforms: platforms, proven: verify, remote: cmp.Or(remote, gitRemote), branch: branch, commitBy: commitBy,
+		pull: pull{pullRequestTitle, pullRequestLabels, autoMerge}, unsigned: allowUnsigned,
 		retag: retag, noChart: !publishChart, username: username, password: password, token: token,
 	})
 	v := r.verifier(kubernetesVersion, 0)
@@ -289,22 +333,54 @@ type target struct {
 	commitBy                             string
 	// pullRequest gives the image the tag of a pull request, 0 for none.
 	pullRequest int
+	pull                                 pull
 	// platforms are those of the image, none for the engine's own; proven says that
 	// it has to run on that one.
 	platforms []string
 	proven    bool
 	retag     bool
+	// unsigned lets nothing sign the image.
+	unsigned bool
 	// noChart leaves the chart out of the registry.
 	noChart         bool
 	password, token *dagger.Secret
 }
 
 // pushes are the helper program's commands that bring a commit to a remote, by
-// their names in --commit-by.
-var pushes = map[string][]string{
-	"git":          {"push"},
-	"github":       {"github", "push"},
-	"pull-request": {"github", "push", "--pull-request"},
+// their names in --commit-by, and preflights those that find out whether it could be.
+var (
+	pushes = map[string][]string{
+		"git":          {"push"},
+		"github":       {"github", "push"},
+		"pull-request": {"github", "push", "--pull-request"},
+	}
+	preflights = map[string][]string{
+		"git":          {"preflight"},
+		"github":       {"github", "preflight"},
+		"pull-request": {"github", "preflight", "--pull-request"},
+	}
+)
+
+// pull is what a pull request looks like.
+type pull struct {
+	title  string
+	labels []string
+	// merge is how it is merged by itself, empty for not at all.
+	merge string
+}
+
+// args are the arguments of the helper program; it refuses what cannot be.
+func (p pull) args() (args []string) {
+	if p.title != "" {
+		args = append(args, "--title", p.title)
+	}
+	for _, l := range p.labels {
+		args = append(args, "--label", l)
+	}
+	if p.merge != "" {
+		args = append(args, "--auto-merge", p.merge)
+	}
+	return args
 }
 
 // releaser carries a release from step to step.
@@ -453,6 +529,9 @@ func (r *releaser) read(ctx context.Context) error {
 	if r.target.commitBy != "git" && (r.target.remote == gitRemote || r.target.token == nil && r.m.AppKey == nil) {
 		return fmt.Errorf("--commit-by %s wants --remote, a repository of GitHub, and --token or a GitHub App", r.target.commitBy)
 	}
+	if r.target.commitBy == "git" && len(r.target.pull.args()) > 0 {
+		return errors.New("--pull-request-title, --pull-request-labels and --auto-merge want --commit-by pull-request, or github, which makes one where the branch is protected")
+	}
 	if err := r.choose(ctx); err != nil {
 		return err
 	}
@@ -484,8 +563,8 @@ func (r *releaser) preflight(ctx context.Context) error {
 		Tip   string
 		Chart struct{ Tag, Digest string }
 	}
-	if err := run(ctx, r.box, &tip, append([]string{"preflight", "--remote", r.target.remote, "--branch", r.target.branch,
-		"--chart", chartPath, "--image", r.name()}, r.signIn...)...); err != nil {
+	args := append(slices.Clone(preflights[r.target.commitBy]), "--remote", r.target.remote, "--branch", r.target.branch, "--chart", chartPath, "--image", r.name())
+	if err := run(ctx, r.box, &tip, append(args, r.signIn...)...); err != nil {
 		return err
 	}
 	r.released(ctx, tip.Chart.Tag, tip.Chart.Digest)
@@ -568,7 +647,10 @@ func (r *releaser) tag(ctx context.Context) error {
 	if err != nil || commit.waits() || len(r.source.Tags) < 2 {
 		return err
 	}
-	args := append([]string{"image", "tag", r.reachable(r.name() + "@" + r.digest)}, r.pushing()...)
+	args := append([]string{"image", "tag", r.reachable(r.name() + "@" + r.digest),
+		// A later release that ended first has those that move.
+		"--remote", r.target.remote, "--branch", r.target.branch, "--chart", chartPath}, r.pushing()...)
+	args = append(args, r.signIn...)
 	for _, tag := range r.source.Tags[1:] {
 		args = append(args, "--also-tag", tag)
 	}
@@ -633,9 +715,21 @@ func (r *releaser) pull(ctx context.Context, digest string, args ...string) (map
 
 func (r *releaser) push(ctx context.Context) error {
 	var result json.RawMessage
-	args := append(slices.Clone(pushes[r.target.commitBy]), "--remote", r.target.remote, "--branch", r.target.branch,
+	box := r.box
+	args := append(slices.Clone(pushes[r.target.commitBy]), r.target.pull.args()...)
+	if r.target.commitBy != "git" {
+		// What is known until now is the text of a pull request.
+		facts := maps.Clone(r.facts)
+		facts["timings"] = r.timings
+		text, err := json.Marshal(facts)
+		if err != nil {
+			return err
+		}
+		box, args = box.WithNewFile("/facts.json", string(text)), append(args, "--facts", "/facts.json")
+	}
+	args = append(args, "--remote", r.target.remote, "--branch", r.target.branch,
 		"--chart", chartPath, "--image", r.name(), "--tag", r.source.Tag, "--digest", r.digest, "--candidate", r.candidate)
-	if err := run(ctx, r.box, &result, append(args, r.signIn...)...); err != nil {
+	if err := run(ctx, box, &result, append(args, r.signIn...)...); err != nil {
 		return fmt.Errorf("%w: the image %s@%s is published, the same command continues from there", err, r.name(), r.digest)
 	}
 	r.facts["commit"] = result

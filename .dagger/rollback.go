@@ -65,8 +65,8 @@ func (r *Rollback) failed() error {
 //
 // Commits that came after the release stay, and the chart's version goes on.
 // Twice is one release further back. The image that it goes back to has to be signed,
-// as `verify-release` wants it; where nothing says by whom, the report says that it
-// was not verified. In the registry it gets the tags back that move, such as latest
+// as `verify-release` wants it; where nothing says by whom, nothing is done. In the
+// registry it gets the tags back that move, such as latest
 // and main. Where that was interrupted, the next call does it and nothing else.
 //
 // +cache="never"
@@ -251,6 +251,9 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0), finishOnly: finish}
 	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
+	if !allowUnverified && !b.signature.named(m) {
+		return "", fmt.Errorf("%w: nothing was committed", errNobody)
+	}
 	defer b.end(ctx)
 	failure := r.steps(ctx,
 		step{"Read the source", r.read},
@@ -407,10 +410,6 @@ func (b *rollback) find(ctx context.Context) error {
 
 // trust refuses to go back to an image that is not signed as it has to be.
 func (b *rollback) trust(ctx context.Context) (err error) {
-	if !b.signature.unverified && !b.signature.named(b.m) {
-		b.verified = unverified(nobody)
-		return nil
-	}
 	b.verified, err = b.signature.verify(ctx, b.m, b.made.Restored.Tag, b.made.Restored.Digest)
 	if err != nil {
 		return fmt.Errorf("%w: nothing was committed", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,6 +20,8 @@ type signature struct {
 	password                *dagger.Secret
 	// unverified takes an image that nobody verified.
 	unverified bool
+	// merged wants a run for a tag to have been at a commit in the history of HEAD.
+	merged bool
 }
 
 // verify refuses an image that is not signed as it has to be. The answer is a section
@@ -36,7 +39,9 @@ func (s signature) verify(ctx context.Context, m *BackstageGitops, tag, digest s
 	}
 	var refused []string
 	for _, identity := range identities {
-		said, err := m.VerifyRelease(ctx, cmp.Or(s.image, embeddedImage)+"@"+digest, s.key, identity, s.trustedRoot, "", s.branch, s.username, s.password)
+		of := s
+		of.image, of.identity, of.merged = cmp.Or(s.image, embeddedImage)+"@"+digest, identity, true
+		said, err := m.verifyRelease(ctx, of, "")
 		if err == nil {
 			return "#" + said, nil
 		}
@@ -57,8 +62,8 @@ func (s signature) named(m *BackstageGitops) bool {
 	return s.key != nil || s.identity != "" || m.SigningKey != nil || m.releaser(target{image: s.image}).embeddedRegistry()
 }
 
-// nobody is why an image is not verified though nothing is wrong with it.
-const nobody = "nobody said whose it has to be, with --key, --identity or --signing-key"
+// errNobody says that nothing tells whose signature it has to be.
+var errNobody = errors.New("say whose signature the image has to have: --key, --identity or --signing-key; --allow-unverified takes it without")
 
 // unverified is the section of a report on an image that was not verified.
 func unverified(why string) string {

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,9 +21,18 @@ func TestCommitByGitHub(t *testing.T) {
 	head := git(t, project, "rev-parse", "HEAD")
 	for name, c := range map[string]struct {
 		by, protected, outcome, author string
-		app                            bool
+		app, unsigned                  bool
+		// more are arguments of a release, wanted what GitHub shows of its pull request.
+		more   string
+		wanted []string
 	}{
-		"by a token":            {by: "github", outcome: "released", author: "github-actions[bot]"},
+		"by a token":       {by: "github", outcome: "released", author: "github-actions[bot]"},
+		"signed by nobody": {by: "github", outcome: "released", author: "github-actions[bot]", unsigned: true},
+		"as a pull request": {
+			by: "pull-request", outcome: "proposed", author: "github-actions[bot]",
+			more:   `, pullRequestTitle: "Release the portal", pullRequestLabels: ["release", "portal"]`,
+			wanted: []string{`"title":"Release the portal"`, `"labels":[{"name":"release"},{"name":"portal"}]`, "| Image |"},
+		},
 		"to a protected branch": {by: "github", protected: "main", outcome: "proposed", author: "github-actions[bot]"},
 		"by an App":             {by: "github", outcome: "released", author: "app-7[bot]", app: true},
 		"pushed by an App":      {by: "git", outcome: "released", author: "Backstage GitOps", app: true},
@@ -32,7 +43,7 @@ func TestCommitByGitHub(t *testing.T) {
 			private, public := appKey(t)
 			hub := startGitHub(t, token, c.protected, public)
 			git(t, project, "push", "--quiet", hub.repository, "HEAD:refs/heads/main")
-			arguments := fmt.Sprintf(`commitBy: %q, remote: "http://%s/acme/portal.git"`, c.by, hub.address)
+			arguments := fmt.Sprintf(`commitBy: %q, remote: "http://%s/acme/portal.git"`, c.by, hub.address) + c.more
 			var (
 				m      module
 				signIn variable
@@ -43,6 +54,12 @@ func TestCommitByGitHub(t *testing.T) {
 				arguments, signIn = arguments+", token: $token", secret(t, "token", token)
 			}
 			password := "canary-password-" + rand.Text()
+			if c.unsigned {
+				arguments += ", allowUnsigned: true"
+			} else {
+				m.KeyPassword = "canary-key-" + rand.Text()
+				m.Key, _ = keyPair(t, m.KeyPassword)
+			}
 			registry := startRegistry(t, "somebody", password)
 			arguments += fmt.Sprintf(`, image: %q, username: "somebody", password: $password`, registry.address+"/portal")
 			done, err := release(t, m, arguments, signIn, secret(t, "password", password))
@@ -52,8 +69,19 @@ func TestCommitByGitHub(t *testing.T) {
 			if done.Outcome != c.outcome {
 				t.Errorf("it ended with %q, want %q", done.Outcome, c.outcome)
 			}
+			if unsigned := strings.Contains(done.Summary, "**not signed**"); unsigned != c.unsigned {
+				t.Errorf("it says that it is not signed: %t, want %t:\n%s", unsigned, c.unsigned, done.Summary)
+			}
+			if c.wanted != nil {
+				pulls := hub.pulls(t, token)
+				for _, want := range c.wanted {
+					if !strings.Contains(pulls, want) {
+						t.Errorf("the pull request does not have %s:\n%s", want, pulls)
+					}
+				}
+			}
 			branch := "main"
-			if c.protected != "" {
+			if done.Outcome == "proposed" {
 				branch = "gitops/backstage/main"
 				if tip := git(t, hub.repository, "rev-parse", "main"); tip != head {
 					t.Errorf("the protected branch is at %s, want %s as before", tip, head)
@@ -76,6 +104,9 @@ func TestCommitByGitHub(t *testing.T) {
 			}
 			git(t, hub.repository, "fsck", "--strict")
 			secrets := []string{token, password, strings.Split(private, "\n")[1]}
+			if !c.unsigned {
+				secrets = append(secrets, m.KeyPassword)
+			}
 			for _, said := range []string{done.Summary, done.Report.JSON.Contents, done.Report.Markdown.Contents, hub.log.String()} {
 				for _, secret := range append(secrets, "ghs_") {
 					if strings.Contains(said, secret) {
@@ -90,6 +121,50 @@ func TestCommitByGitHub(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPermissions: what the token may not do is named before anything is built.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ by, permissions, want string }{
+		"may read":             {"github", "contents=read", `the credential lacks a permission: grant it "contents: write"`},
+		"may push and not ask": {"pull-request", "contents=write", `the credential lacks a permission: grant it "pull requests: write"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			token := "canary-token-" + rand.Text()
+			_, public := appKey(t)
+			hub := startGitHub(t, token, "", public, "--permissions", c.permissions)
+			git(t, project, "push", "--quiet", hub.repository, "HEAD:refs/heads/main")
+			_, err := release(t, module{Ephemeral: true}, fmt.Sprintf(`commitBy: %q, remote: "http://%s/acme/portal.git", token: $token`, c.by, hub.address), secret(t, "token", token))
+			refused(t, err, c.want)
+			for _, text := range []string{token, "Build the image"} {
+				if err != nil && strings.Contains(err.Error(), text) {
+					t.Errorf("it says %q", text)
+				}
+			}
+		})
+	}
+}
+
+// pulls is what GitHub shows of the pull requests.
+func (s server) pulls(t *testing.T, token string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/api/v3/repos/acme/portal/pulls", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // appKey makes the key of a GitHub App, and the file of its public half.
@@ -111,11 +186,11 @@ func appKey(t *testing.T) (private, public string) {
 }
 
 // startGitHub runs a GitHub with one repository, for one token and the App of a key, and maybe a protected branch.
-func startGitHub(t *testing.T, token, protected, appKey string) server {
+func startGitHub(t *testing.T, token, protected, appKey string, more ...string) server {
 	t.Helper()
 	root, address := t.TempDir(), freeAddress(t)
 	s := server{address: address, repository: filepath.Join(root, "acme/portal.git")}
 	s.log = start(t, "http://"+address+"/", []string{"GITOPS_TOKEN=" + token},
-		"fakegithub", "--root", root, "--create", "acme/portal", "--listen", address, "--protected", protected, "--app-key", appKey)
+		"fakegithub", append([]string{"--root", root, "--create", "acme/portal", "--listen", address, "--protected", protected, "--app-key", appKey}, more...)...)
 	return s
 }

@@ -73,12 +73,20 @@ func TestRefused(t *testing.T) {
 			want: `invalid image tag "v 1"`,
 		},
 		"image that is none": {
-			args: `image: "docker.io/UPPER/case"`,
+			args: `image: "docker.io/UPPER/case", allowUnsigned: true`,
 			want: `docker.io/UPPER/case`,
 		},
 		"image with a tag of its own": {
-			args: `image: "docker.io/user/name:latest"`,
+			args: `image: "docker.io/user/name:latest", allowUnsigned: true`,
 			want: `docker.io/user/name:latest`,
+		},
+		"nothing that signs": {
+			args: `image: "docker.io/user/name"`,
+			want: "nothing signs the image docker.io/user/name: make a key with cosign generate-key-pair or attest generate-key-pair and give it as --signing-key",
+		},
+		"pull request without one": {
+			args: `autoMerge: "squash"`,
+			want: "--auto-merge want --commit-by pull-request",
 		},
 		"user without password": {
 			args: `username: "somebody"`,
@@ -192,7 +200,7 @@ func TestAppOfItsOwn(t *testing.T) {
 	git(t, m.Source, "add", ".")
 	commit(t, m.Source)
 	// A report tells of them; it is that of a release which ends before it builds.
-	_, err = release(t, m, `image: "not/AN/image"`)
+	_, err = release(t, m, `image: "not/AN/image", allowUnsigned: true`)
 	refused(t, err, "not/AN/image")
 	if tag := "portal-" + git(t, m.Source, "rev-parse", "HEAD")[:12]; err != nil && !strings.Contains(err.Error(), tag) {
 		t.Errorf("the report does not name the tag %s", tag)

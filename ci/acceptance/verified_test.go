@@ -92,27 +92,29 @@ func (s signed) verifiedFirst(t *testing.T) (said []string) {
 		gitops("push", "--repo", clone, "--remote", address, "--tag", "9.9.9", "--digest", taken())
 		return git(t, s.remote.repository, "rev-parse", "main")
 	}
-	rollback := func(t *testing.T, key string) (string, error) {
+	rollback := func(t *testing.T, key, arguments string) (string, error) {
 		got, err := call[struct{ Rollback string }](t, module{Checkout: clone, Key: key, KeyPassword: s.passwordOf(key)},
-			fmt.Sprintf(`rollback(verify: false, remote: %q, token: $token, %s)`, address, target), secret(t, "password", s.password), secret(t, "token", s.token))
+			fmt.Sprintf(`rollback(verify: false, remote: %q, token: $token, %s%s)`, address, target, arguments), secret(t, "password", s.password), secret(t, "token", s.token))
 		said = append(said, got.Rollback)
 		return got.Rollback, err
 	}
 	tip := another()
-	t.Run("gone back to by another key", func(t *testing.T) {
-		_, err := rollback(t, stranger)
-		refused(t, err, "--allow-unverified takes it without: nothing was committed")
-		said = append(said, err.Error())
-		if now := git(t, s.remote.repository, "rev-parse", "main"); now != tip {
-			t.Errorf("main went on from %s to %s", tip, now)
-		}
-	})
-	for name, c := range map[string]struct{ key, want string }{
-		"by its key": {s.key, "### Verified " + s.Image},
-		"by nobody":  {"", "The signature of the image was not looked at: nobody said whose it has to be"},
+	for name, key := range map[string]string{"by another key": stranger, "by nobody": ""} {
+		t.Run("gone back to "+name, func(t *testing.T) {
+			_, err := rollback(t, key, "")
+			refused(t, err, "--allow-unverified takes it without: nothing was committed")
+			said = append(said, err.Error())
+			if now := git(t, s.remote.repository, "rev-parse", "main"); now != tip {
+				t.Errorf("main went on from %s to %s", tip, now)
+			}
+		})
+	}
+	for name, c := range map[string]struct{ key, arguments, want string }{
+		"by its key":    {s.key, "", "### Verified " + s.Image},
+		"whoever it is": {"", ", allowUnverified: true", "The signature of the image was not looked at: --allow-unverified said so"},
 	} {
 		t.Run("gone back to "+name, func(t *testing.T) {
-			text, err := rollback(t, c.key)
+			text, err := rollback(t, c.key, c.arguments)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,13 +143,13 @@ func (s signed) verifiedFirst(t *testing.T) (said []string) {
 	}
 
 	// One that ended before the tags: the next call gives them back and takes nothing else back.
-	if _, err := rollback(t, s.key); err != nil {
+	if _, err := rollback(t, s.key, ""); err != nil {
 		t.Fatal(err)
 	}
 	tip = git(t, s.remote.repository, "rev-parse", "main")
 	taken()
 	t.Run("gone back to after an interruption", func(t *testing.T) {
-		text, err := rollback(t, s.key)
+		text, err := rollback(t, s.key, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +159,7 @@ func (s signed) verifiedFirst(t *testing.T) (said []string) {
 		if now := git(t, s.remote.repository, "rev-parse", "main"); now != tip {
 			t.Errorf("main went on from %s to %s", tip, now)
 		}
-		_, err = rollback(t, s.key)
+		_, err = rollback(t, s.key, "")
 		refused(t, err, "there is no release before the last one")
 	})
 	return said

@@ -25,6 +25,8 @@ type Want struct {
 	// Image and Digest, if given, are what the application's containers of that image must run: its name without tag,
 	// and sha256:….
 	Image, Digest string
+	// Containers are the names of those that must run Image, whatever image they name. Each has to be in a pod that runs.
+	Containers []string
 }
 
 // Observed is what the cluster held at one moment.
@@ -56,6 +58,9 @@ type Verdict struct {
 	Refresh, Missed bool
 	// Terminate says that an operation for another revision stands in the way.
 	Terminate bool
+	// Sync says that Argo CD should be told to apply the revision: it does not do so by itself, and no operation that
+	// succeeded says that the cluster is what the commit says.
+	Sync bool
 }
 
 // Result is what runs.
@@ -182,6 +187,7 @@ func (j *judgement) decide() {
 		j.wait("the cluster is not what the commit says yet" + j.unsynced())
 	case j.app.Status.Health.Status != healthy:
 		j.wait("not everything is healthy yet" + j.unhealthy())
+	case j.unproven():
 	default:
 		j.v.Done, j.v.Waiting = j.image()
 	}
@@ -271,6 +277,25 @@ func (j *judgement) operation() bool {
 	return false
 }
 
+// unproven says that nothing is as it was when an operation succeeded: the last one failed, on another revision, or there
+// was none. Argo CD begins none by itself where the cluster is what the commit says. One that succeeded on another
+// revision will do: this one changes no object then.
+func (j *judgement) unproven() bool {
+	op := j.app.Status.OperationState
+	switch {
+	case j.app.Operation != nil:
+		return false // It begins one.
+	case op == nil:
+		j.wait("Argo CD has not applied anything")
+	case op.Phase == phaseFailed || op.Phase == phaseError:
+		j.wait(fmt.Sprintf("the last operation is %s, for %s", op.Phase, short(cmp.Or(op.revision(), "no commit"))))
+	default:
+		return false
+	}
+	j.v.Sync = true
+	return true
+}
+
 // pods looks for pods that will not come up. Only those of the wanted revision count: a pod of the release before may
 // crash, that is why there is a new one.
 func (j *judgement) pods() bool {
@@ -316,16 +341,17 @@ func (j *judgement) image() (bool, string) {
 	if j.want.Digest == "" {
 		return true, ""
 	}
-	running := 0
+	running, missing := 0, slices.Clone(j.want.Containers)
 	for _, pod := range j.v.Result.Pods {
 		for _, c := range pod.Containers {
-			if pod.Terminating || !j.isImage(c.Image) {
+			if pod.Terminating || !j.isImage(c.Image) && !slices.Contains(j.want.Containers, c.Name) {
 				continue
 			}
 			where := fmt.Sprintf("container %s of pod %s/%s", c.Name, pod.Namespace, pod.Name)
 			switch {
 			case digestOf(c.ImageID) == j.want.Digest && c.Ready && pod.Current:
 				running++
+				missing = slices.DeleteFunc(missing, func(name string) bool { return name == c.Name })
 			case !pod.Current:
 				return false, fmt.Sprintf("%s is of an older template and still there", where)
 			case digestOf(c.ImageID) == j.want.Digest:
@@ -338,8 +364,16 @@ func (j *judgement) image() (bool, string) {
 			}
 		}
 	}
-	if running > 0 {
+	if running > 0 && len(missing) == 0 {
 		return true, ""
+	}
+	if running > 0 {
+		why := "no pod has a container " + strings.Join(missing, " or ")
+		if j.settled() {
+			j.fail("OtherImage", why+"; does the commit name it?", "")
+			return false, ""
+		}
+		return false, why + " yet"
 	}
 	if j.settled() {
 		j.fail("OtherImage", fmt.Sprintf("nothing of the Application runs the image %s; does the commit name it?", j.want.Image), "")

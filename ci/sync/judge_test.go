@@ -24,13 +24,15 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // scenario is a file of testdata/judge: what differs from base.yaml, where everything wanted runs.
 type scenario struct {
-	Refreshed *bool                      `json:"refreshed"`
-	Misses    int                        `json:"misses"`
-	Now       time.Time                  `json:"now"`
-	Image     *string                    `json:"image"`
-	Patches   map[string]json.RawMessage `json:"patches"`
-	Remove    []string                   `json:"remove"`
-	Add       []json.RawMessage          `json:"add"`
+	Refreshed *bool     `json:"refreshed"`
+	Misses    int       `json:"misses"`
+	Now       time.Time `json:"now"`
+	Image     *string   `json:"image"`
+	// Containers are those that must run the image.
+	Containers []string                   `json:"containers"`
+	Patches    map[string]json.RawMessage `json:"patches"`
+	Remove     []string                   `json:"remove"`
+	Add        []json.RawMessage          `json:"add"`
 }
 
 const (
@@ -48,6 +50,7 @@ type decision struct {
 	Refresh   bool     `json:"refresh,omitempty"`
 	Missed    bool     `json:"missed,omitempty"`
 	Terminate bool     `json:"terminate,omitempty"`
+	Sync      bool     `json:"sync,omitempty"`
 }
 
 func TestJudge(t *testing.T) {
@@ -67,7 +70,7 @@ func TestJudge(t *testing.T) {
 		if outcomes := count(v.Done, v.Failure != nil, v.Waiting != ""); outcomes != 1 {
 			t.Errorf("%s: %d of done, failure and waiting; want exactly one", name, outcomes)
 		}
-		decisions[name] = decision{Done: v.Done, Waiting: v.Waiting, Failure: v.Failure, Refresh: v.Refresh, Missed: v.Missed, Terminate: v.Terminate}
+		decisions[name] = decision{Done: v.Done, Waiting: v.Waiting, Failure: v.Failure, Refresh: v.Refresh, Missed: v.Missed, Terminate: v.Terminate, Sync: v.Sync}
 	}
 	got, err := json.MarshalIndent(decisions, "", "  ")
 	if err != nil {
@@ -80,7 +83,7 @@ func TestJudge(t *testing.T) {
 // TestJudgeOutcome says once more, without a golden file to rewrite, which scenarios may end in success.
 func TestJudgeOutcome(t *testing.T) {
 	t.Parallel()
-	done := []string{"done", "done-commit-without-effect", "done-old-pod-leaves", "any-image"}
+	done := []string{"done", "done-commit-without-effect", "done-old-pod-leaves", "any-image", "containers"}
 	waits := []string{"not-refreshed", "previous-revision", "comparison-error-git-away", "comparison-error-repo-server-away", "comparison-error-repo-server-replaced", "operation-retries-without-revision", "image-registry-away"}
 	files, err := filepath.Glob("testdata/judge/*.yaml")
 	if err != nil {
@@ -162,7 +165,7 @@ func observed(t *testing.T, file string) (Want, Observed) {
 	if len(s.Patches) > 0 {
 		t.Fatalf("%s patches what is not there", file)
 	}
-	want := Want{Revision: wantedRevision, Image: wantedImage, Digest: wantedDigest}
+	want := Want{Revision: wantedRevision, Image: wantedImage, Digest: wantedDigest, Containers: s.Containers}
 	if s.Image != nil {
 		want.Image = *s.Image
 		if want.Image == "" {

@@ -64,6 +64,8 @@ func (w Wait) Validate() error {
 		return fmt.Errorf("%w: the revision %q is not a whole commit hash; git rev-parse HEAD prints one", ErrWant, w.Revision)
 	case (w.Image == "") != (w.Digest == ""):
 		return fmt.Errorf("%w: an image and its digest belong together; give both or none", ErrWant)
+	case w.Image == "" && len(w.Containers) > 0:
+		return fmt.Errorf("%w: containers that must run no image; give the image and its digest as well", ErrWant)
 	case w.Timeout <= 0:
 		return fmt.Errorf("%w: a timeout of %s", ErrWant, w.Timeout)
 	}
@@ -119,6 +121,7 @@ type loop struct {
 	requests   int
 	misses     int
 	terminated string
+	synced     bool
 	said       string
 }
 
@@ -190,10 +193,45 @@ func (l *loop) act(ctx context.Context, v Verdict) error {
 			return err
 		}
 	}
-	if v.Terminate {
+	switch {
+	case v.Terminate:
 		return l.terminate(ctx)
+	case v.Sync && !l.synced:
+		return l.sync(ctx)
 	}
 	return nil
+}
+
+// sync begins an operation for the revision, as argocd app sync does: once.
+func (l *loop) sync(ctx context.Context) error {
+	obj := l.application()
+	if obj == nil {
+		return nil
+	}
+	l.synced = true
+	slog.Info("having the revision applied", "application", l.Name, "revision", l.Revision)
+	patch, err := json.Marshal(map[string]any{"operation": operation(obj, l.Revision)})
+	if err != nil {
+		return err
+	}
+	_, err = l.patch(ctx, patch)
+	return err
+}
+
+// operation applies a revision of an Application by its own policy.
+func operation(app *unstructured.Unstructured, revision string) map[string]any {
+	sync := map[string]any{"revision": revision}
+	if options, found, err := unstructured.NestedStringSlice(app.Object, "spec", "syncPolicy", "syncOptions"); err == nil && found {
+		sync["syncOptions"] = options
+	}
+	if prune, found, err := unstructured.NestedBool(app.Object, "spec", "syncPolicy", "automated", "prune"); err == nil && found {
+		sync["prune"] = prune
+	}
+	o := map[string]any{"initiatedBy": map[string]any{"username": manifests.Manager}, "sync": sync}
+	if retry, found, err := unstructured.NestedMap(app.Object, "spec", "syncPolicy", "retry"); err == nil && found {
+		o["retry"] = retry
+	}
+	return o
 }
 
 // pause is how long to leave Argo CD alone before it is asked again.

@@ -125,10 +125,14 @@ func (a *Argocd) Images(ctx context.Context,
 	// +optional
 	full bool,
 ) ([]string, error) {
+	args := []string{"gitops", "argocd", "images", "--manifest", "/install.yaml"}
+	if full {
+		args = append(args, "--full")
+	}
 	out, err := from(goImage).
 		WithFile("/usr/local/bin/gitops", a.Program).
 		WithFile("/install.yaml", a.Manifests(full)).
-		WithExec([]string{"gitops", "manifests", "images", "--manifest", "/install.yaml"}).
+		WithExec(args).
 		Stdout(ctx)
 	if err != nil {
 		return nil, err
@@ -152,7 +156,8 @@ func (a *Argocd) Install(ctx context.Context,
 	cluster *dagger.Service,
 
 	// With API server and UI, instead of the headless minimum: application
-	// controller, repo-server and Redis.
+	// controller, repo-server and Redis. Dex does not run: nothing here
+	// configures single sign-on.
 	//
 	// +optional
 	full bool,

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,47 @@ func TestInstallPrepare(t *testing.T) {
 	}
 }
 
+// TestInstallImages: an image of what does not run is not asked for.
+func TestInstallImages(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dexServer = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: argocd-dex-server}\nspec: {template: {spec: {containers: [{name: dex, image: \"ghcr.io/dexidp/dex:v2\"}]}}}\n"
+	signOn := strings.ReplaceAll(string(text), "resource.exclusions: \"kept\"", "dex.config: \"connectors: []\"")
+	const argo, dex = "quay.io/argoproj/argocd:v3.5.7", "ghcr.io/dexidp/dex:v2"
+	for name, c := range map[string]struct {
+		install  Install
+		manifest string
+		want     []string
+	}{
+		"core":                         {Install{}, string(text), []string{argo}},
+		"full":                         {Install{Full: true}, string(text), []string{argo}},
+		"full with single sign-on":     {Install{Full: true}, signOn, []string{dex, argo}},
+		"headless with single sign-on": {Install{}, signOn, []string{argo}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objs, err := manifests.Decode(strings.NewReader(c.manifest + dexServer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := c.install.Images(objs)
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+			prepared, err := c.install.prepare(objs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := c.install.describe(prepared); !slices.Equal(d.Images, c.want) {
+				t.Errorf("installed with %q", d.Images)
+			}
+		})
+	}
+}
+
 func TestWaitValidate(t *testing.T) {
 	t.Parallel()
 	good := Wait{Name: "a", Want: Want{Revision: wantedRevision}, Timeout: time.Second}
@@ -129,6 +171,7 @@ func TestWaitValidate(t *testing.T) {
 		"a branch":           {change: func(w *Wait) { w.Revision = "main" }, want: "is not a whole commit hash"},
 		"digest alone":       {change: func(w *Wait) { w.Digest = wantedDigest }, want: "give both or none"},
 		"image alone":        {change: func(w *Wait) { w.Image = wantedImage }, want: "give both or none"},
+		"containers alone":   {change: func(w *Wait) { w.Containers = []string{"a"} }, want: "containers that must run no image"},
 		"image with a tag":   {change: func(w *Wait) { w.Image, w.Digest = wantedImage+":1", wantedDigest }, want: "give the name alone"},
 		"digest of no image": {change: func(w *Wait) { w.Image, w.Digest = wantedImage, "sha256:1" }, want: "64 lower-case hex digits"},
 		"no time":            {change: func(w *Wait) { w.Timeout = 0 }, want: "a timeout of 0s"},

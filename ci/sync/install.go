@@ -37,8 +37,8 @@ var ErrInstall = errors.New("not Argo CD's manifest")
 type Install struct {
 	// Namespace to install in; it is created.
 	Namespace string
-	// Full keeps every component of the manifest. Without it only those run that an Application needs: the
-	// application controller, the repo server and Redis.
+	// Full keeps the components of the manifest, but for Dex where its argocd-cm configures no single sign-on. Without it
+	// only those run that an Application needs: the application controller, the repo server and Redis.
 	Full bool
 	// Reconciliation is how often Argo CD looks at Git by itself. Sync never waits for that.
 	Reconciliation time.Duration
@@ -61,7 +61,43 @@ type Component struct {
 }
 
 // spared are components that nothing needs which deploys one Application without a user interface.
-var spared = []string{"argocd-applicationset-controller", "argocd-dex-server", "argocd-notifications-controller", "argocd-server", "argocd-commit-server"}
+var spared = []string{"argocd-applicationset-controller", dex, "argocd-notifications-controller", "argocd-server", "argocd-commit-server"}
+
+// dex signs people in with accounts of elsewhere. Without dex.config it does nothing.
+const dex = "argocd-dex-server"
+
+// spares are the components of these objects that are not to run.
+func (i Install) spares(objs []*unstructured.Unstructured) []string {
+	if !i.Full {
+		return spared
+	}
+	for _, obj := range objs {
+		if obj.GetKind() != "ConfigMap" || obj.GetName() != "argocd-cm" {
+			continue
+		}
+		if config, _, _ := unstructured.NestedString(obj.Object, "data", "dex.config"); config != "" {
+			return nil
+		}
+	}
+	return []string{dex}
+}
+
+// Images are those that an installation from a manifest runs, sorted.
+func (i Install) Images(objs []*unstructured.Unstructured) ([]string, error) {
+	prepared, err := i.prepare(objs)
+	if err != nil {
+		return nil, err
+	}
+	return images(prepared), nil
+}
+
+// images are those of the objects that run.
+func images(objs []*unstructured.Unstructured) []string {
+	return manifests.Images(slices.DeleteFunc(slices.Clone(objs), func(obj *unstructured.Unstructured) bool {
+		replicas, found, err := unstructured.NestedInt64(obj.Object, "spec", "replicas")
+		return err == nil && found && replicas == 0
+	}))
+}
 
 // Apply installs Argo CD from its own manifest and returns when it is ready.
 func (i Install) Apply(ctx context.Context, c *kube.Client, objs []*unstructured.Unstructured) (*Installed, error) {
@@ -87,6 +123,7 @@ func (i Install) namespace() string { return cmp.Or(i.Namespace, DefaultNamespac
 // prepare makes the objects to apply of the manifest's.
 func (i Install) prepare(objs []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	prepared := []*unstructured.Unstructured{object("v1", "Namespace", "", i.namespace(), nil)}
+	spares := i.spares(objs)
 	var crd, controller bool
 	for _, obj := range objs {
 		obj = obj.DeepCopy()
@@ -99,7 +136,7 @@ func (i Install) prepare(objs []*unstructured.Unstructured) ([]*unstructured.Uns
 			if err := merge(obj, settings[name](i)); err != nil {
 				return nil, fmt.Errorf("%w: %s: %w", ErrInstall, kube.Name(obj), err)
 			}
-		case kind == "Deployment" && !i.Full && slices.Contains(spared, name):
+		case kind == "Deployment" && slices.Contains(spares, name):
 			if err := unstructured.SetNestedField(obj.Object, int64(0), "spec", "replicas"); err != nil {
 				return nil, fmt.Errorf("%w: %s: %w", ErrInstall, kube.Name(obj), err)
 			}
@@ -170,7 +207,7 @@ func (i Install) project() *unstructured.Unstructured {
 }
 
 func (i Install) describe(objs []*unstructured.Unstructured) *Installed {
-	result := &Installed{Namespace: i.namespace(), Images: manifests.Images(objs)}
+	result := &Installed{Namespace: i.namespace(), Images: images(objs)}
 	for _, obj := range objs {
 		switch obj.GetKind() {
 		case "Deployment", "StatefulSet":

@@ -16,7 +16,7 @@ import (
 
 func newArgoCD() *cobra.Command {
 	return group("argocd", "Install Argo CD, make an Application, and wait for one exact revision of it.",
-		newArgoCDInstall(), newArgoCDApplication(), newArgoCDSync(), newArgoCDStatus())
+		newArgoCDInstall(), newArgoCDImages(), newArgoCDApplication(), newArgoCDSync(), newArgoCDStatus())
 }
 
 func newArgoCDInstall() *cobra.Command {
@@ -57,11 +57,43 @@ Installed for tests and demos: no delay between sync waves, errors of Git are re
 	kubeconfigFlag(cmd, &kubeconfig)
 	cmd.Flags().StringVar(&manifest, "manifest", "", "Argo CD's manifest, core-install.yaml or install.yaml")
 	cmd.Flags().StringVar(&i.Namespace, "namespace", sync.DefaultNamespace, "the namespace to install in")
-	cmd.Flags().BoolVar(&i.Full, "full", false, "run every component of the manifest, the user interface too where it has one")
+	fullFlag(cmd, &i.Full)
 	cmd.Flags().DurationVar(&i.Reconciliation, "reconciliation", sync.DefaultReconciliation, "how often Argo CD looks at Git by itself")
 	cmd.Flags().DurationVar(&wait, "wait", 3*time.Minute, "how long it may take to be ready")
 	required(cmd, "kubeconfig", "manifest")
 	return cmd
+}
+
+func newArgoCDImages() *cobra.Command {
+	var (
+		manifest string
+		i        sync.Install
+	)
+	cmd := &cobra.Command{
+		Use:     "images",
+		Short:   "Print the images that gitops argocd install runs.",
+		Example: `  gitops argocd images --manifest core-install.yaml`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			objs, err := readManifest(manifest)
+			if err != nil {
+				return err
+			}
+			images, err := i.Images(objs)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), images)
+		},
+	}
+	cmd.Flags().StringVar(&manifest, "manifest", "", "Argo CD's manifest, core-install.yaml or install.yaml")
+	fullFlag(cmd, &i.Full)
+	required(cmd, "manifest")
+	return cmd
+}
+
+func fullFlag(cmd *cobra.Command, full *bool) {
+	cmd.Flags().BoolVar(full, "full", false, "run the manifest's components, the user interface too where it has one; Dex only where its argocd-cm has a dex.config")
 }
 
 // applied is the result of gitops argocd application.
@@ -170,6 +202,7 @@ The result is printed in every case that got as far as an Application.`,
 	cmd.Flags().StringVar(&w.Namespace, "namespace", sync.DefaultNamespace, "Argo CD's namespace")
 	cmd.Flags().StringVar(&w.Revision, "revision", "", "the commit to wait for, its whole hash")
 	cmd.Flags().StringVar(&w.Image, "image", "", "the image that must run, its name without tag")
+	cmd.Flags().StringArrayVar(&w.Containers, "container", nil, "a container that must run the image whatever it names, repeatable (default those that name it)")
 	cmd.Flags().StringVar(&w.Digest, "digest", "", "the digest of that image, sha256:…")
 	cmd.Flags().DurationVar(&w.Timeout, "timeout", sync.DefaultTimeout, "how long it may take")
 	cmd.Flags().BoolVar(&w.Hard, "hard", false, "have Argo CD forget what it rendered before")

@@ -72,6 +72,8 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 		return nil, nil, err
 	}
 	steps := newSteps()
+	// The daemon knows the mirror by its name, and the nodes by its address.
+	mirror := o.Mirror
 	var err error
 	if o.Mirror, err = address(ctx, o.Mirror); err != nil {
 		return nil, nil, err
@@ -94,8 +96,15 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 		return nil, nil, fmt.Errorf("remove what is left of cluster %s: %w", o.Name, explain(err))
 	}
 	steps.start("node image")
-	if err := ensureImage(ctx, o.Image); err != nil {
+	if o.Image, err = ensureImage(ctx, o.Image, mirror); err != nil {
 		return nil, nil, err
+	}
+	if o.Fence {
+		// Before there is a node: none of its packets goes by uncounted.
+		steps.start("fence")
+		if err := raise(ctx, o.Image); err != nil {
+			return nil, nil, fmt.Errorf("fence the cluster in: %w", err)
+		}
 	}
 	c, kubeconfig, err := create(ctx, provider, steps, o, cgroups, ignored)
 	if err != nil {
@@ -164,13 +173,6 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 			}
 		}
 	}
-	if o.Fence {
-		steps.start("fence")
-		networking := o.config(cgroups).Networking
-		if err := raise(ctx, all, o.Image, networking.PodSubnet, networking.ServiceSubnet); err != nil {
-			return nil, nil, fmt.Errorf("fence the cluster in: %w", err)
-		}
-	}
 	kubeconfig, err := Kubeconfig(provider, o.Name, o.Server)
 	if err != nil {
 		return nil, nil, err
@@ -229,12 +231,27 @@ func daemon(ctx context.Context) (cgroups string, err error) {
 	return "", fmt.Errorf("%w: none answers at %s (DOCKER_HOST): %w", ErrDocker, host, explain(err))
 }
 
-// ensureImage pulls the nodes' image unless it is there. kind would do so too, but tries five times for ten seconds
-// and then says just that docker failed.
-func ensureImage(ctx context.Context, image string) error {
+// ensureImage pulls the nodes' image unless it is there, from the mirror where there is one, and gives the name that the
+// daemon has it by. kind would pull it too, but tries five times for ten seconds and then says just that docker failed.
+func ensureImage(ctx context.Context, image, mirror string) (string, error) {
 	if run(ctx, "docker", "image", "inspect", "--format", "{{.Id}}", image) == nil {
-		return nil
+		return image, nil
 	}
+	from, err := at(mirror, image)
+	if err != nil {
+		return "", err
+	}
+	if err := pull(ctx, from); err != nil {
+		return "", err
+	}
+	if from == image || strings.Contains(image, "@") {
+		// A digest cannot be given to an image as a tag can.
+		return from, nil
+	}
+	return image, run(ctx, "docker", "tag", from, image)
+}
+
+func pull(ctx context.Context, image string) error {
 	for attempt := 1; ; attempt++ {
 		err := run(ctx, "docker", "pull", "--quiet", image)
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,21 +18,20 @@ import (
 // ErrNoFence says that a cluster was made without a fence.
 var ErrNoFence = errors.New("the cluster has no fence")
 
-// fence is the chain of each node's packet filter that connections to elsewhere end in. The addresses asked for are
-// kept by the kernel's list of the same name, where it has such lists.
-const fence = "GITOPS-FENCE"
+// The chains of the Docker daemon's packet filter that refuse, and count. The addresses asked for are kept by the kernel's
+// list with the name of the first one, where it has such lists.
+const (
+	// fence is for what nodes and pods send out of the daemon's networks.
+	fence = "GITOPS-FENCE"
+	// questions is for what the daemon itself asks a name server, which it does for the nodes.
+	questions = "GITOPS-QUESTIONS"
+)
 
-// raise refuses what nodes and pods send to other places than the cluster's own networks and those that this program
-// is in, and counts it. Names are no business of the cluster's either: what asks a name server outside is refused too,
-// also in the daemon's own network, as it asks for the nodes.
-func raise(ctx context.Context, all []nodes.Node, image, pods, services string) error {
-	// Multicast never leaves the node's network.
-	own := []string{"127.0.0.0/8", "224.0.0.0/4", pods, services}
-	networks, err := exec.Output(exec.CommandContext(ctx, "docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"))
-	if err != nil {
-		return explain(err)
-	}
-	own = append(own, ipv4(strings.Fields(string(networks)))...)
+// raise refuses, and counts, what nodes and pods send out of the daemon's networks to other places than the networks that
+// this program is in. The daemon's host forwards every such packet, so the fence stands there: it can be raised before
+// there is a node, no pod can touch it, and it outlives a restart of the nodes. Names are no business of the cluster's
+// either: what asks a name server outside is refused too.
+func raise(ctx context.Context, image string) error {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return err
@@ -42,20 +42,7 @@ func raise(ctx context.Context, all []nodes.Node, image, pods, services string) 
 			session = append(session, network.String())
 		}
 	}
-	var script strings.Builder
-	for _, rule := range fenceRules(own, ipv4(session)) {
-		script.WriteString("iptables -w " + strings.Join(rule, " "))
-		if slices.Contains(rule, "recent") {
-			script.WriteString(" || :") // not every kernel has these lists
-		}
-		script.WriteByte('\n')
-	}
-	for _, n := range all {
-		if err := n.CommandContext(ctx, "sh", "-euc", script.String()).Run(); err != nil {
-			return fmt.Errorf("packet filter of node %s: %w", n, explain(err))
-		}
-	}
-	_, err = inDaemonsNetwork(ctx, image, nameRules)
+	_, err = inDaemonsNetwork(ctx, image, fenceScript(ipv4(session)))
 	return err
 }
 
@@ -68,44 +55,67 @@ func inDaemonsNetwork(ctx context.Context, image, script string) (string, error)
 	return string(out), nil
 }
 
-// nameRules is the script that refuses, and counts, what asks a name server for an address. Questions of type A and AAAA
-// end in these bytes (RFC 1035, 4.1.2); CoreDNS asks for something else when it starts, to find a loop. A cluster that
-// the daemon had before may have left the rules.
-const nameRules = `iptables -w -N ` + fence + ` 2> /dev/null || iptables -w -F ` + fence + `
-iptables -w -A ` + fence + ` -j REJECT
-for question in '|0000010001|' '|00001c0001|'; do
-  for protocol in udp tcp; do
-    set -- OUTPUT -p $protocol --dport 53 -m string --algo bm --hex-string "$question" -j ` + fence + `
-    iptables -w -C "$@" 2> /dev/null || iptables -w -I "$@"
-  done
-done`
-
 // ipv4 are the ranges of that family: kind's clusters speak no other unless told.
 func ipv4(ranges []string) []string {
 	return slices.DeleteFunc(ranges, func(s string) bool { return strings.Contains(s, ":") })
 }
 
-// fenceRules are the arguments of iptables, in order. Own are the cluster's networks, session those around it.
-func fenceRules(own, session []string) [][]string {
-	add := func(rule ...string) []string { return append([]string{"-A", fence}, rule...) }
-	rules := [][]string{
-		{"-N", fence},
-		add("-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"),
+// fenceScript makes the chains, then sends packets there. A cluster that the daemon had before may have left them.
+func fenceScript(session []string) string {
+	var script strings.Builder
+	add := func(rule string, a ...any) { fmt.Fprintf(&script, rule+"\n", a...) }
+	add("chain() { $1 -w -N $2 2> /dev/null || $1 -w -F $2; }")
+	add(`jump() { filter=$1; shift; "$filter" -w -C "$@" 2> /dev/null || "$filter" -w -I "$@"; }`)
+
+	add("chain iptables " + fence)
+	add("iptables -w -A " + fence + " -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN")
+	// Into the daemon's own networks: from a node to another, or from outside to a port that a node publishes.
+	for _, bridge := range []string{"br-+", "docker0"} {
+		add("iptables -w -A %s -o %s -j RETURN", fence, bridge)
 	}
-	for _, r := range own {
-		rules = append(rules, add("-d", r, "-j", "RETURN"))
+	for _, network := range session {
+		for _, protocol := range []string{"tcp", "udp"} {
+			add("iptables -w -A %s -d %s -p %s ! --dport 53 -j RETURN", fence, network, protocol)
+		}
 	}
-	for _, r := range session {
-		rules = append(rules,
-			add("-d", r, "-p", "tcp", "!", "--dport", "53", "-j", "RETURN"),
-			add("-d", r, "-p", "udp", "!", "--dport", "53", "-j", "RETURN"))
+	// Not every kernel has these lists.
+	add("iptables -w -A %s -m recent --name %s --rdest --set 2> /dev/null || :", fence, fence)
+	add("iptables -w -A " + fence + " -j REJECT")
+
+	// Questions of type A and AAAA end in these bytes (RFC 1035, 4.1.2); CoreDNS asks for something else when it starts,
+	// to find a loop.
+	add("chain iptables " + questions)
+	add("iptables -w -A " + questions + " -j REJECT")
+	for _, question := range []string{"|0000010001|", "|00001c0001|"} {
+		for _, protocol := range []string{"udp", "tcp"} {
+			add("jump iptables OUTPUT -p %s --dport 53 -m string --algo bm --hex-string '%s' -j %s", protocol, question, questions)
+		}
 	}
-	return append(rules,
-		add("-m", "recent", "--name", fence, "--rdest", "--set"),
-		add("-j", "REJECT"),
-		[]string{"-I", "OUTPUT", "-j", fence},
-		[]string{"-I", "FORWARD", "-j", fence})
+
+	// Docker puts its own rules before others, but for those of its chain DOCKER-USER.
+	add("jump iptables FORWARD -j " + fence)
+	add("if iptables -w -nL DOCKER-USER > /dev/null 2>&1; then jump iptables DOCKER-USER -j " + fence + "; fi")
+
+	// Nothing of the session speaks IPv6.
+	add("if ip6tables -w -nL FORWARD > /dev/null 2>&1; then")
+	add("chain ip6tables " + fence)
+	for _, bridge := range []string{"br-+", "docker0"} {
+		add("ip6tables -w -A %s -o %s -j RETURN", fence, bridge)
+	}
+	add("ip6tables -w -A " + fence + " -j REJECT")
+	add("jump ip6tables FORWARD -j " + fence)
+	add("if ip6tables -w -nL DOCKER-USER > /dev/null 2>&1; then jump ip6tables DOCKER-USER -j " + fence + "; fi")
+	add("fi")
+	return script.String()
 }
+
+// The parts of what counters prints.
+const (
+	counters = "iptables -w -nvxL " + fence + "\niptables -w -nvxL " + questions +
+		"\nip6tables -w -nvxL " + fence + " 2> /dev/null || :\ncat /proc/net/xt_recent/" + fence + " 2> /dev/null || :"
+	forget = "iptables -w -Z " + fence + "\niptables -w -Z " + questions +
+		"\nip6tables -w -Z " + fence + " 2> /dev/null || :\nlist=/proc/net/xt_recent/" + fence + "\nif [ -e $list ]; then echo / > $list; fi"
+)
 
 // Outside is what a cluster tried to reach beyond its fence.
 type Outside struct {
@@ -114,75 +124,37 @@ type Outside struct {
 	Addresses []string `json:"addresses"`
 }
 
-// Fenced reads what a cluster's nodes and pods tried to reach outside since the fence was raised, which is when the nodes
-// had started, or since Forget or a restart of the nodes.
+// Fenced reads what a cluster's nodes and pods tried to reach outside since the fence was raised, which is before there
+// was a node, or since Forget.
 func Fenced(ctx context.Context, name string) (Outside, error) {
-	_, all, err := find(ctx, name)
+	listing, err := onFence(ctx, name, counters)
 	if err != nil {
 		return Outside{}, err
 	}
-	o := Outside{Addresses: []string{}}
-	image, err := imageOf(ctx, all[0])
-	if err != nil {
-		return Outside{}, err
-	}
-	counters, err := inDaemonsNetwork(ctx, image, "iptables -w -nvxL "+fence)
-	if err != nil {
-		return Outside{}, unfenced(err)
-	}
-	if o.Packets, err = refusedPackets(counters); err != nil {
-		return Outside{}, err
-	}
-	if o.Packets > 0 {
-		o.Addresses = append(o.Addresses, "a name server")
-	}
-	for _, n := range all {
-		counters, err := exec.Output(n.CommandContext(ctx, "iptables", "-w", "-nvxL", fence))
-		if err != nil {
-			return Outside{}, unfenced(fmt.Errorf("node %s: %w", n, explain(err)))
-		}
-		packets, err := refusedPackets(string(counters))
-		if err != nil {
-			return Outside{}, fmt.Errorf("node %s: %w", n, err)
-		}
-		o.Packets += packets
-		// Not every kernel has these lists.
-		if list, err := exec.Output(n.CommandContext(ctx, "cat", "/proc/net/xt_recent/"+fence)); err == nil {
-			o.Addresses = append(o.Addresses, listed(string(list))...)
-		}
-	}
-	slices.Sort(o.Addresses)
-	o.Addresses = slices.Compact(o.Addresses)
-	return o, nil
-}
-
-// unfenced says that there is no fence, where that is why its chain could not be listed.
-func unfenced(err error) error {
-	if strings.Contains(err.Error(), "No chain/target/match by that name") {
-		return fmt.Errorf("%w: %w", ErrNoFence, err)
-	}
-	return err
+	return refused(listing)
 }
 
 // Forget sets the count of Fenced back to nothing.
 func Forget(ctx context.Context, name string) error {
+	_, err := onFence(ctx, name, forget)
+	return err
+}
+
+// onFence runs a script where the fence of a cluster stands.
+func onFence(ctx context.Context, name, script string) (string, error) {
 	_, all, err := find(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	image, err := imageOf(ctx, all[0])
 	if err != nil {
-		return err
+		return "", err
 	}
-	if _, err := inDaemonsNetwork(ctx, image, "iptables -w -Z "+fence); err != nil {
-		return err
+	out, err := inDaemonsNetwork(ctx, image, script)
+	if err != nil && strings.Contains(err.Error(), "No chain/target/match by that name") {
+		return "", fmt.Errorf("%w: %w", ErrNoFence, err)
 	}
-	for _, n := range all {
-		if err := n.CommandContext(ctx, "sh", "-euc", "iptables -w -Z "+fence+"; list=/proc/net/xt_recent/"+fence+"; if [ -e $list ]; then echo / > $list; fi").Run(); err != nil {
-			return fmt.Errorf("packet filter of node %s: %w", n, explain(err))
-		}
-	}
-	return nil
+	return out, err
 }
 
 // imageOf is the image that a node was made of.
@@ -194,14 +166,35 @@ func imageOf(ctx context.Context, n nodes.Node) (string, error) {
 	return strings.TrimSpace(string(image)), nil
 }
 
-// refusedPackets reads the counter of the last rule.
-func refusedPackets(listing string) (int, error) {
+// refused reads what counters printed.
+func refused(listing string) (Outside, error) {
+	o := Outside{Addresses: []string{}}
+	chain, refuses := "", map[string]bool{}
 	for line := range strings.Lines(listing) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "REJECT" {
-			return strconv.Atoi(fields[0])
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) > 1 && fields[0] == "Chain":
+			chain = fields[1]
+		case len(fields) > 2 && fields[2] == "REJECT":
+			packets, err := strconv.Atoi(fields[0])
+			if err != nil {
+				return Outside{}, fmt.Errorf("the counter of the chain %s: %w", chain, err)
+			}
+			o.Packets, refuses[chain] = o.Packets+packets, true
+			if chain == questions && packets > 0 {
+				o.Addresses = append(o.Addresses, "a name server")
+			}
 		}
 	}
-	return 0, fmt.Errorf("%w: its chain %s refuses nothing", ErrNoFence, fence)
+	for _, c := range []string{fence, questions} {
+		if !refuses[c] {
+			return Outside{}, fmt.Errorf("%w: its chain %s refuses nothing", ErrNoFence, c)
+		}
+	}
+	o.Addresses = append(o.Addresses, listed(listing)...)
+	slices.Sort(o.Addresses)
+	o.Addresses = slices.Compact(o.Addresses)
+	return o, nil
 }
 
 var source = regexp.MustCompile(`(?m)^src=(\S+)`)
@@ -215,17 +208,36 @@ func listed(list string) []string {
 	return addresses
 }
 
+// NodeNames are the names of a cluster's nodes.
+func NodeNames(ctx context.Context, name string) ([]string, error) {
+	_, all, err := find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range all {
+		names = append(names, n.String())
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // Reach tries to reach an address, HOST:PORT, from a node. A name is looked up there.
-func Reach(ctx context.Context, name, address string) error {
+func Reach(ctx context.Context, name, node, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
 	}
-	_, all, err := find(ctx, name)
-	if err != nil {
-		return err
+	return OnNode(ctx, name, node, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port)
+}
+
+// Daemon is where the Docker daemon of the nodes takes commands, HOST:PORT, empty where that is no port.
+func Daemon() string {
+	address, tcp := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "tcp://")
+	if _, _, err := net.SplitHostPort(address); !tcp || err != nil {
+		return ""
 	}
-	return all[0].CommandContext(ctx, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port).Run()
+	return address
 }
 
 // Cut has every node of a cluster refuse connections to an address, IP:PORT, its pods' too, open ones included: to them

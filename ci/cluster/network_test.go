@@ -2,52 +2,76 @@ package cluster
 
 import (
 	"errors"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 )
 
-func TestFenceRules(t *testing.T) {
+func TestFenceScript(t *testing.T) {
 	t.Parallel()
-	var lines []string
-	for _, r := range fenceRules([]string{"10.244.0.0/16"}, []string{"10.87.0.0/16"}) {
-		lines = append(lines, strings.Join(r, " "))
-	}
+	script := fenceScript([]string{"10.87.0.0/16"})
+	lines := strings.Split(script, "\n")
 	position := func(part string) int {
 		i := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, part) })
 		if i < 0 {
-			t.Fatalf("no rule has %q:\n%s", part, strings.Join(lines, "\n"))
+			t.Fatalf("no line has %q:\n%s", part, script)
 		}
 		return i
 	}
-	refuse := position("-j REJECT")
-	for _, before := range []string{"ESTABLISHED", "-d 10.244.0.0/16 -j RETURN", "-d 10.87.0.0/16 -p tcp ! --dport 53", "-d 10.87.0.0/16 -p udp ! --dport 53", "--name " + fence} {
+	refuse := position("iptables -w -A " + fence + " -j REJECT")
+	for _, before := range []string{"ESTABLISHED", "-o br-+ -j RETURN", "-o docker0 -j RETURN", "-d 10.87.0.0/16 -p tcp ! --dport 53", "-d 10.87.0.0/16 -p udp ! --dport 53", "--name " + fence} {
 		if position(before) > refuse {
 			t.Errorf("the rule with %q comes too late", before)
 		}
 	}
 	// Nothing may go through the chain before it is whole.
-	for _, after := range []string{"-I OUTPUT", "-I FORWARD"} {
+	for _, after := range []string{"iptables FORWARD -j", "iptables DOCKER-USER -j"} {
 		if position(after) < refuse {
 			t.Errorf("%s sends packets to a chain that refuses nothing yet", after)
 		}
 	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-nc", script).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
-func TestRefusedPackets(t *testing.T) {
+func TestRefused(t *testing.T) {
 	t.Parallel()
 	const listing = `Chain GITOPS-FENCE (2 references)
     pkts      bytes target     prot opt in     out     source               destination
      512    40000 RETURN     all  --  *      *       0.0.0.0/0            0.0.0.0/0            ctstate RELATED,ESTABLISHED
        7      420            all  --  *      *       0.0.0.0/0            0.0.0.0/0            recent: SET name: GITOPS-FENCE side: dest mask: 255.255.255.255
        7      420 REJECT     all  --  *      *       0.0.0.0/0            0.0.0.0/0            reject-with icmp-port-unreachable
+Chain GITOPS-QUESTIONS (4 references)
+    pkts      bytes target     prot opt in     out     source               destination
+       2      120 REJECT     all  --  *      *       0.0.0.0/0            0.0.0.0/0            reject-with icmp-port-unreachable
+Chain GITOPS-FENCE (1 references)
+    pkts      bytes target     prot opt in     out     source               destination
+       1       60 REJECT     all  --  *      *       ::/0                 ::/0                 reject-with icmp6-port-unreachable
+src=192.0.2.1 ttl: 64 last_seen: 4295 oldest_pkt: 1 4295
 `
-	got, err := refusedPackets(listing)
-	if err != nil || got != 7 {
-		t.Errorf("%d, %v; want 7", got, err)
+	got, err := refused(listing)
+	if want := []string{"192.0.2.1", "a name server"}; err != nil || got.Packets != 10 || !slices.Equal(got.Addresses, want) {
+		t.Errorf("%+v, %v; want 10 to %q", got, err, want)
 	}
-	if _, err := refusedPackets(strings.ReplaceAll(listing, "REJECT", "RETURN")); !errors.Is(err, ErrNoFence) {
-		t.Errorf("a chain that refuses nothing: %v", err)
+	for what, without := range map[string]string{
+		"a chain that refuses nothing": strings.ReplaceAll(listing, "REJECT", "RETURN"),
+		"no chain for questions":       listing[:strings.Index(listing, "Chain "+questions)],
+		"nothing":                      "",
+	} {
+		if _, err := refused(without); !errors.Is(err, ErrNoFence) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestDaemon(t *testing.T) {
+	for host, want := range map[string]string{"tcp://docker:2375": "docker:2375", "unix:///var/run/docker.sock": "", "": ""} {
+		t.Setenv("DOCKER_HOST", host)
+		if got := Daemon(); got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
 	}
 }
 

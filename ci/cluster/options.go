@@ -27,8 +27,8 @@ type Options struct {
 	// Workers is how many nodes there are besides the control plane; 0 to MaxWorkers. With none, the control plane's
 	// node takes the pods.
 	Workers int
-	// Mirror is the one registry that nodes pull from, HOST:PORT, over plain http. Nodes get its IP address. Empty: each
-	// image's own.
+	// Mirror is the one registry that nodes pull from, HOST:PORT, over plain http, and the daemon the nodes' image: it has
+	// to be among the daemon's insecure registries. Nodes get its IP address. Empty: each image's own.
 	Mirror string
 	// Ports are ports of the Docker daemon's host that lead to ports of the control plane's node.
 	Ports []Port
@@ -37,8 +37,8 @@ type Options struct {
 	// CNI are the manifests of a pod network, in place of the node image's own. That of an image without kindnet may
 	// know a single node only. Their range must be that of the pods: kind's is 10.244.0.0/16.
 	CNI []*unstructured.Unstructured
-	// Fence refuses, and counts, what nodes and pods send to other places than the cluster's networks and those that this
-	// program is in. Fenced reads the count. It is for a daemon of the session's own: that reaches no name server then.
+	// Fence refuses, and counts, what nodes and pods send to other places than the daemon's networks and those that this
+	// program is in, from before there is a node. Fenced reads the count. It is for a daemon of the session's own: that reaches no name server then.
 	Fence bool
 	// Wait is how long all nodes may take to be ready, 0 not to wait.
 	Wait time.Duration

@@ -16,11 +16,12 @@ import (
 
 // docker is a Docker daemon for the nodes of one cluster. Its storage is a
 // private volume: a second daemon beside it gets another one, a later one finds
-// the node image there, and what a killed session left of a cluster of that name.
+// the node image there. See dockerd.sh for what does not stay.
 func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *dagger.Service {
 	daemon := from(dockerImage).
 		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker-"+name), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
 		WithServiceBinding("registry", registry).
+		WithFile("/usr/local/bin/kind-dockerd", dag.CurrentModule().Source().File("dockerd.sh"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		// One daemon for each cluster that is made, though it be of the same name.
 		WithEnvVariable("KIND_CLUSTER", name+" "+time.Now().Format(time.RFC3339Nano)).
 		WithExposedPort(2375)
@@ -34,9 +35,10 @@ func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *da
 	daemon = daemon.WithExposedPort(6443, dagger.ContainerWithExposedPortOpts{ExperimentalSkipHealthcheck: true})
 	return daemon.AsService(dagger.ContainerAsServiceOpts{
 		Args: []string{
-			"dockerd-entrypoint.sh", "dockerd", "--host=tcp://0.0.0.0:2375", "--tls=false",
-			// The node image comes from the same registry as all others.
-			"--registry-mirror=http://registry:5000",
+			"kind-dockerd", "--tls=false",
+			// The node image comes from the same registry as all others, by its name
+			// there. As a mirror the registry would be the first of two to be asked.
+			"--insecure-registry=registry:5000",
 			// Away from the defaults, which the engine's own network may use.
 			"--bip=172.31.255.1/24", "--default-address-pool=base=172.30.0.0/16,size=24",
 			// No domain of the session's: pods would ask for each name in it as well.
@@ -95,32 +97,80 @@ func run(ctx context.Context, ctr *dagger.Container, args []string) (*dagger.Con
 	if err != nil {
 		return nil, err
 	}
-	_, last, _ := strings.Cut("\n"+stderr, "\ngitops: ")
-	return nil, errors.New(cmp.Or(strings.TrimSpace(last), strings.TrimSpace(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:2], " "), code)))
+	return nil, errors.New(cmp.Or(sentence(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:2], " "), code)))
+}
+
+// sentence is what the helper program printed last: why it failed.
+func sentence(stderr string) string {
+	const mark = "\ngitops: "
+	text := "\n" + stderr
+	if at := strings.LastIndex(text, mark); at >= 0 {
+		text = text[at+len(mark):]
+	}
+	return strings.TrimSpace(text)
+}
+
+// mirrored is an image as a registry for clusters has it; see `gitops cluster
+// mirrored`.
+type mirrored struct {
+	Image, Path, Tag, Digest string
 }
 
 // mirror puts images into a registry, under their own paths. What is there
 // already is not sent again.
-func mirror(ctx context.Context, registry *dagger.Service, images ...string) error {
-	registry, err := registry.Start(ctx)
+func (k *Kind) mirror(ctx context.Context, registry *dagger.Service, images ...string) error {
+	if len(images) == 0 {
+		return nil
+	}
+	named, err := run(ctx, from(goImage).WithFile("/usr/local/bin/gitops", k.Program), append([]string{"gitops", "cluster", "mirrored"}, images...))
+	if err != nil {
+		return err
+	}
+	out, err := named.Stdout(ctx)
+	if err != nil {
+		return err
+	}
+	var all []mirrored
+	if err := json.Unmarshal([]byte(out), &all); err != nil {
+		return fmt.Errorf("read where the images go: %w", err)
+	}
+	registry, err = registry.Start(ctx)
 	if err != nil {
 		return fmt.Errorf("start the registry: %w", err)
 	}
-	errs := make([]error, len(images))
-	var all sync.WaitGroup
-	for i, image := range images {
-		all.Go(func() {
-			_, path, _ := strings.Cut(image, "/")
-			// The engine speaks plain HTTP to localhost alone.
-			_, errs[i] = dag.Container().From(image).
-				Publish(ctx, "localhost:5000/"+path, dagger.ContainerPublishOpts{RegistryService: registry})
-		})
+	errs := make([]error, len(all))
+	var running sync.WaitGroup
+	for i, image := range all {
+		running.Go(func() { errs[i] = image.put(ctx, registry) })
 	}
-	all.Wait()
-	for i, err := range errs {
+	running.Wait()
+	for _, err := range errs {
 		if err != nil {
-			return fmt.Errorf("mirror %s: %w", images[i], err)
+			return err
 		}
+	}
+	return nil
+}
+
+// errFetch says that the engine has no such image.
+var errFetch = errors.New("fetch")
+
+// put copies the image into a registry.
+func (m mirrored) put(ctx context.Context, registry *dagger.Service) error {
+	// By itself: what fails here has nothing to do with the registry. The causes
+	// are not %w: of an error of the engine that is wrapped the CLI shows the
+	// engine's words alone.
+	image, err := dag.Container().From(m.Image).Sync(ctx)
+	if err != nil {
+		return fmt.Errorf("%w %s: %s", errFetch, m.Image, err)
+	}
+	// The engine speaks plain HTTP to localhost alone.
+	ref, err := image.Publish(ctx, "localhost:5000/"+m.Path+":"+m.Tag, dagger.ContainerPublishOpts{RegistryService: registry})
+	if err != nil {
+		return fmt.Errorf("put %s into the registry: %s", m.Image, err)
+	}
+	if _, digest, _ := strings.Cut(ref, "@"); m.Digest != "" && digest != m.Digest {
+		return fmt.Errorf("put %s into the registry: the engine makes it %s, so name it by its tag alone", m.Image, digest)
 	}
 	return nil
 }

@@ -1,14 +1,16 @@
 // Make Kubernetes clusters with kind, in a Docker daemon inside the engine.
 //
-// The host's Docker socket is never used, and a cluster is gone when the
-// session ends, however it ends. All images come from one registry, a service,
+// The host's Docker socket is never used. A cluster is gone when the session
+// ends, and where that is killed when the next cluster of its name begins. All images come from one registry, a service,
 // so a cluster needs nothing from outside the session.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"dagger/kind/internal/dagger"
 )
@@ -118,7 +120,7 @@ func (k *Kind) Cluster(ctx context.Context,
 	ports []string,
 
 	// Refuse, and count, what nodes and pods send to places outside the
-	// session: `gitops prove` shows that it is nothing.
+	// session, from their start on: `gitops prove` shows that it is nothing.
 	//
 	// +optional
 	fence bool,
@@ -142,9 +144,11 @@ func (k *Kind) Cluster(ctx context.Context,
 	if registry == nil {
 		registry = k.Registry()
 	}
-	if err := mirror(ctx, registry, image); err != nil {
-		// Not %w: of an error of the engine that is wrapped the CLI shows the engine's words alone.
-		return nil, fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has (%s)", version, nodeImage, err)
+	if err := k.mirror(ctx, registry, image); err != nil {
+		if errors.Is(err, errFetch) && strings.Contains(err.Error(), "not found") {
+			return nil, fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has (%s)", version, nodeImage, err)
+		}
+		return nil, fmt.Errorf("the node image: %w", err)
 	}
 	docker, err := k.docker(name, registry, ports).Start(ctx)
 	if err != nil {
@@ -164,7 +168,7 @@ func (k *Kind) Cluster(ctx context.Context,
 		if err != nil {
 			return nil, fmt.Errorf("network between the nodes: %w", err)
 		}
-		if err := mirror(ctx, registry, images...); err != nil {
+		if err := k.mirror(ctx, registry, images...); err != nil {
 			return nil, fmt.Errorf("network between the nodes: %w", err)
 		}
 		tools = tools.WithFile("/network.yaml", network)
@@ -203,7 +207,8 @@ func (k *Kind) Registry() *dagger.Service {
 }
 
 // Put images into a registry for clusters to pull, each under its own path:
-// quay.io/argoproj/argocd:v3 becomes argoproj/argocd:v3. The engine fetches
+// quay.io/argoproj/argocd:v3 becomes argoproj/argocd:v3. Of two registries'
+// images with one path and tag only one can be there. The engine fetches
 // them, with its credentials, mirrors and cache.
 //
 // +cache="never"
@@ -214,5 +219,5 @@ func (k *Kind) Mirror(ctx context.Context,
 	// References of images.
 	images []string,
 ) error {
-	return mirror(ctx, registry, images...)
+	return k.mirror(ctx, registry, images...)
 }

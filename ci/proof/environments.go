@@ -151,7 +151,6 @@ func (s *Session) promotion(ctx context.Context) (string, error) {
 // unhealthy has the first environment crash at its start, and sees what Argo CD says of it refused.
 func (s *Session) unhealthy(ctx context.Context, refused func(environments.Promotion, error) error) error {
 	st := s.platform.stages[0]
-	// Not an image that is not there: nodes would ask for it outside the session.
 	broken, err := merged(filepath.Join(s.repository.dir, st.Values), map[string]any{
 		"appConfig": map[string]any{"backend": map[string]any{"database": map[string]any{"client": "no-such-database"}}},
 	})
@@ -238,7 +237,9 @@ func (s *Session) retire(ctx context.Context) (string, error) {
 	}
 	forgotten := time.Since(began)
 	// What follows an owner that is gone goes at once.
-	time.Sleep(5 * time.Second)
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return "", err
+	}
 	after, err := s.podsOf(ctx, left.Namespace)
 	if err != nil {
 		return "", err
@@ -308,7 +309,7 @@ func (s *Session) stands(ctx context.Context, st stage, revision string, limit t
 	}
 	return sync.Wait{
 		Name: name, Namespace: sync.DefaultNamespace, Timeout: limit,
-		Want: sync.Want{Revision: revision, Image: s.Image, Digest: st.digest},
+		Want: sync.Want{Revision: revision, Image: s.Image, Digest: st.digest, Containers: portalContainers},
 	}.Until(ctx, s.Client)
 }
 

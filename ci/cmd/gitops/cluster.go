@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,7 +14,7 @@ import (
 
 func newCluster() *cobra.Command {
 	return group("cluster", "Make, inspect and remove a kind cluster in the Docker daemon of DOCKER_HOST.",
-		newClusterCreate(), newClusterDelete(), newClusterNodes(), newClusterLogs())
+		newClusterCreate(), newClusterDelete(), newClusterNodes(), newClusterLogs(), newClusterMirrored())
 }
 
 func newClusterCreate() *cobra.Command {
@@ -69,8 +70,8 @@ The API server is at port 6443 of the daemon's host, so a daemon holds one clust
 	serverFlag(cmd, &o.Server)
 	cmd.Flags().StringVar(&o.Image, "image", "", "the nodes' image, whose tag is the Kubernetes version: kindest/node:v1.37.2")
 	cmd.Flags().IntVar(&o.Workers, "workers", 0, fmt.Sprintf("nodes besides the control plane's, 0 to %d", cluster.MaxWorkers))
-	cmd.Flags().StringVar(&o.Mirror, "mirror", "", "the one registry that nodes pull every image from, HOST:PORT over http (default each image's own)")
-	cmd.Flags().BoolVar(&o.Fence, "fence", false, "refuse and count what nodes and pods send to other places than the cluster and the networks this program is in; for a daemon of the session's own, which reaches no name server then")
+	cmd.Flags().StringVar(&o.Mirror, "mirror", "", "the one registry that nodes pull every image from, and the daemon the nodes' own, HOST:PORT over http; the daemon needs it among its insecure registries (default each image's own)")
+	cmd.Flags().BoolVar(&o.Fence, "fence", false, "refuse and count what nodes and pods send to other places than the daemon's networks and those this program is in; for a daemon of the session's own, which reaches no name server then")
 	cmd.Flags().StringArrayVar(&ports, "port", nil, "lead a port of the daemon's host to one of the control plane's node, 8000:30800, repeatable")
 	cmd.Flags().StringVar(&o.PodSubnet, "pod-subnet", "", "the range of the pods' addresses, 10.244.0.0/16 (default kind's)")
 	cmd.Flags().StringVar(&o.Logs, "logs", "", "where the cluster cannot be made, gather its logs in this folder before it is removed")
@@ -156,6 +157,26 @@ What cannot be gathered is named in the result; a cluster whose API does not ans
 	cmd.Flags().StringVar(&out, "out", "", "the folder to write to")
 	required(cmd, "out")
 	return cmd
+}
+
+func newClusterMirrored() *cobra.Command {
+	return &cobra.Command{
+		Use:   "mirrored IMAGE…",
+		Short: "Print where a mirror has images for a cluster, and by what tag to push them there.",
+		Long: `Print where a mirror has images for a cluster: each by its path, whatever registry it is of. Images that
+would be one there are refused.`,
+		Example: `  gitops cluster mirrored redis:7 quay.io/argoproj/argocd:v3.5.7`,
+		RunE: func(cmd *cobra.Command, images []string) error {
+			if len(images) == 0 {
+				return usageError{errors.New("gitops cluster mirrored wants an IMAGE; see gitops cluster mirrored --help")}
+			}
+			all, err := cluster.Mirror(images)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), all)
+		},
+	}
 }
 
 func nameFlag(cmd *cobra.Command, name *string) {

@@ -49,19 +49,40 @@ func (c *Client) As(ctx context.Context, namespace, serviceAccount string) (*Cli
 
 // Can asks the API server whether this client may do something.
 func (c *Client) Can(ctx context.Context, a authzv1.ResourceAttributes) (bool, error) {
-	review := &authzv1.SelfSubjectAccessReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"},
+	var answer authzv1.SelfSubjectAccessReview
+	err := c.review(ctx, "selfsubjectaccessreviews", &authzv1.SelfSubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: reviewAPI, Kind: "SelfSubjectAccessReview"},
 		Spec:     authzv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a},
+	}, &answer)
+	return answer.Status.Allowed, err
+}
+
+// Rules asks the API server for all that this client may do with the objects of a namespace. One that does not know all
+// of it is an error.
+func (c *Client) Rules(ctx context.Context, namespace string) ([]authzv1.ResourceRule, error) {
+	var answer authzv1.SelfSubjectRulesReview
+	err := c.review(ctx, "selfsubjectrulesreviews", &authzv1.SelfSubjectRulesReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: reviewAPI, Kind: "SelfSubjectRulesReview"},
+		Spec:     authzv1.SelfSubjectRulesReviewSpec{Namespace: namespace},
+	}, &answer)
+	if err == nil && (answer.Status.Incomplete || answer.Status.EvaluationError != "") {
+		err = fmt.Errorf("the rights in %s are not known in full: %s", namespace, answer.Status.EvaluationError)
 	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(review)
+	return answer.Status.ResourceRules, err
+}
+
+const reviewAPI = "authorization.k8s.io/v1"
+
+// review creates a review, which is its own answer.
+func (c *Client) review(ctx context.Context, resource string, question, answer any) error {
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(question)
 	if err != nil {
-		return false, err
+		return err
 	}
-	reviews := schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
-	answer, err := c.Dynamic.Resource(reviews).Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{})
+	reviews := schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: resource}
+	created, err := c.Dynamic.Resource(reviews).Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{})
 	if err != nil {
-		return false, Unreachable(err)
+		return Unreachable(err)
 	}
-	allowed, _, err := unstructured.NestedBool(answer.Object, "status", "allowed")
-	return allowed, err
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(created.Object, answer)
 }

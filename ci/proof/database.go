@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -156,7 +158,7 @@ func (s *Session) database(ctx context.Context) (string, error) {
 // settledCatalog is the catalog once it has what was registered and does not grow any more.
 func (s *Session) settledCatalog(ctx context.Context) (map[string]string, error) {
 	var last map[string]string
-	return last, until(ctx, 2*time.Minute, func(ctx context.Context) error {
+	err := until(ctx, 2*time.Minute, func(ctx context.Context) error {
 		before := len(last)
 		found, err := s.catalog(ctx)
 		if err != nil {
@@ -169,11 +171,14 @@ func (s *Session) settledCatalog(ctx context.Context) (map[string]string, error)
 			}
 		}
 		if len(found) != before {
-			time.Sleep(3 * time.Second)
+			if err := pause(ctx, 3*time.Second); err != nil {
+				return err
+			}
 			return errors.New("the catalog still grows")
 		}
 		return nil
 	})
+	return last, err
 }
 
 // catalog is what the portal lists: the identity of each entity, which the database gave it when it was new.
@@ -325,14 +330,20 @@ func (s *Session) lost(ctx context.Context) error {
 	if err != nil || there == "f" {
 		return err
 	}
-	for ref, uid := range s.platform.catalog {
-		held, err := s.query(ctx, "select count(*) from catalog.final_entities where entity_id = '"+uid+"'")
-		if err == nil && held != "0" {
-			err = fmt.Errorf("the database is not lost: it holds %s", ref)
-		}
+	held, err := s.query(ctx, holding(s.platform.catalog))
+	if err != nil || held == "" {
 		return err
 	}
-	return nil
+	return fmt.Errorf("the database is not lost: it holds the entities %s", strings.Join(strings.Fields(held), ", "))
+}
+
+// holding is the question which of these entities the database has.
+func holding(catalog map[string]string) string {
+	var ids []string
+	for _, uid := range slices.Sorted(maps.Values(catalog)) {
+		ids = append(ids, "'"+strings.ReplaceAll(uid, "'", "''")+"'")
+	}
+	return "select entity_id from catalog.final_entities where entity_id in (" + strings.Join(ids, ", ") + ")"
 }
 
 // lacking says which entities of before are not there any more, or are others of the same name.

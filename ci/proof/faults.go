@@ -1,11 +1,13 @@
 package proof
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,18 +27,20 @@ type fault struct {
 	// name is how it is asked for, shows what is shown by it.
 	name, shows string
 	run         func(*Session, context.Context) (string, error)
+	// away says that the portal is away meanwhile. It serves through all others.
+	away bool
 }
 
 // faults are in the order in which they run in one cluster. The last one ends every container.
 var faults = []fault{
-	{"image-tag", "an image tag that does not exist is refused", (*Session).missingTag},
-	{"crash", "an app that crashes at its start is refused", (*Session).crash},
-	{"manifest", "a manifest that does not parse is refused", (*Session).brokenManifest},
-	{"git", "a sync outlives the Git service", (*Session).gitDown},
-	{"registry", "a pull outlives the registry", (*Session).registryDown},
-	{"repo-server", "a sync outlives Argo CD's repo-server", (*Session).repoServerKilled},
-	{"push", "a push between bump and commit is not lost", (*Session).concurrentPush},
-	{"node", "the cluster outlives a restart of its nodes", (*Session).nodesRestarted},
+	{name: "image-tag", shows: "an image tag that does not exist is refused", run: (*Session).missingTag},
+	{name: "crash", shows: "an app that crashes at its start is refused", run: (*Session).crash},
+	{name: "manifest", shows: "a manifest that does not parse is refused", run: (*Session).brokenManifest},
+	{name: "git", shows: "a sync outlives the Git service", run: (*Session).gitDown},
+	{name: "registry", shows: "a pull outlives the registry", run: (*Session).registryDown},
+	{name: "repo-server", shows: "a sync outlives Argo CD's repo-server", run: (*Session).repoServerKilled},
+	{name: "push", shows: "a push between bump and commit is not lost", run: (*Session).concurrentPush},
+	{name: "node", shows: "the cluster outlives a restart of its nodes", run: (*Session).nodesRestarted, away: true},
 }
 
 // AllFaults asks for each of them.
@@ -83,53 +87,150 @@ func asked(names []string, name string) bool {
 // patience is how long a fault that may pass is left alone, to see that it is not taken for one that does not.
 const patience = 25 * time.Second
 
+// survived has a fault happen while people use the portal. Where it is not shown, the portal is brought back to what it
+// was: the next one finds what it needs.
+func (s *Session) survived(ctx context.Context, f fault) (string, error) {
+	if err := s.cloned(ctx); err != nil {
+		return "", err
+	}
+	before, err := s.repository.tip(ctx)
+	if err != nil {
+		return "", err
+	}
+	run := func(ctx context.Context) (string, error) { return f.run(s, ctx) }
+	if !f.away {
+		run = s.attended(run)
+	}
+	shown, err := run(ctx)
+	if err == nil || ctx.Err() != nil {
+		return shown, err
+	}
+	if e := s.recover(ctx, before); e != nil {
+		err = fmt.Errorf("%w; and the portal is not what it was before: %w", err, e)
+	}
+	return "", err
+}
+
+// attended has people use the portal meanwhile.
+func (s *Session) attended(run func(context.Context) (string, error)) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		people := startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
+		shown, err := run(ctx)
+		asked, failed := people.stop()
+		switch {
+		case err != nil:
+			return "", err
+		case len(failed) > 0:
+			return "", fmt.Errorf("%d of %d requests failed meanwhile, the first: %w", len(failed), asked, failed[0])
+		case asked == 0:
+			return "", errors.New("nobody asked for anything meanwhile")
+		}
+		return fmt.Sprintf("%s; %d requests meanwhile, none failed", shown, asked), nil
+	}
+}
+
+// recover has the portal run the charts of a revision again, whatever was committed since.
+func (s *Session) recover(ctx context.Context, revision string) error {
+	if err := s.repository.follow(ctx); err != nil {
+		return err
+	}
+	return s.backTo(ctx, revision)
+}
+
+// backTo commits the charts of a revision again, and waits until they run.
+func (s *Session) backTo(ctx context.Context, revision string) error {
+	if err := s.repository.goBack(ctx, revision, "charts"); err != nil {
+		return err
+	}
+	now, err := s.repository.commit(ctx, "test: go back to "+short(revision), nil, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := s.wait(ctx, now); err != nil {
+		return fmt.Errorf("after the charts went back: %w", err)
+	}
+	return until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) })
+}
+
 func (s *Session) missingTag(ctx context.Context) (string, error) {
 	return s.refused(ctx, "test: name a tag that does not exist", map[string]any{
 		"image": map[string]any{"tag": "does-not-exist", "digest": ""},
-	}, nil, "is not in its registry")
+	}, nil, func(f *sync.Failure) error { return namesImage(f, s.Image+":does-not-exist") })
 }
+
+// namesImage says that a failure names the image that is not there.
+func namesImage(f *sync.Failure, image string) error {
+	if want := image + " is not in its registry"; !strings.Contains(f.Message, want) {
+		return fmt.Errorf("it does not say that %s", want)
+	}
+	return nil
+}
+
+// strange is a database that Backstage does not know.
+const strange = "no-such-database"
 
 func (s *Session) crash(ctx context.Context) (string, error) {
 	// Not among what Backstage reads again while it runs: the pods that serve are not touched by it.
 	return s.refused(ctx, "test: name a database that Backstage does not know", map[string]any{
-		"appConfig": map[string]any{"backend": map[string]any{"database": map[string]any{"client": "no-such-database"}}},
-	}, nil, "container backend")
+		"appConfig": map[string]any{"backend": map[string]any{"database": map[string]any{"client": strange}}},
+	}, nil, lastWords)
+}
+
+// lastWords says that a failure is a crash of the backend, with what it said last.
+func lastWords(f *sync.Failure) error {
+	_, words, quoted := strings.Cut(f.Message, "its log ends with ")
+	switch {
+	case f.Reason != "CrashLoopBackOff":
+		return fmt.Errorf("it is %s, not CrashLoopBackOff", f.Reason)
+	case !strings.Contains(f.Message, "container backend"):
+		return errors.New("it does not name the container backend")
+	case !quoted || !strings.Contains(words, strange):
+		return fmt.Errorf("it does not repeat the container's last words, of %s", strange)
+	}
+	return nil
 }
 
 func (s *Session) brokenManifest(ctx context.Context) (string, error) {
 	return s.refused(ctx, "test: add a manifest that does not parse", nil, map[string][]byte{
 		"templates/proof-broken.yaml": []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: proof-broken\n"),
-	}, "proof-broken.yaml")
+	}, fileAndLine)
 }
 
-// refused makes a commit that cannot run, sees that this is said, in words with explanation in them, while the release
-// before goes on serving, and takes the commit back.
-func (s *Session) refused(ctx context.Context, subject string, values map[string]any, files map[string][]byte, explanation string) (string, error) {
-	people := startPeople(ctx, s.Ingress+"/", s.NodePort+"/")
+// line is where a template does not parse, in Helm's words.
+var line = regexp.MustCompile(`/templates/proof-broken\.yaml\b.*\bline \d+`)
+
+// fileAndLine says that a failure tells where the manifest does not parse.
+func fileAndLine(f *sync.Failure) error {
+	if !line.MatchString(f.Message) {
+		return errors.New("it does not tell the file templates/proof-broken.yaml and the line")
+	}
+	return nil
+}
+
+// refused makes a commit that cannot run, sees that this is said, in words that explain it, while the release before goes
+// on serving, and takes the commit back.
+func (s *Session) refused(ctx context.Context, subject string, values map[string]any, files map[string][]byte, explained func(*sync.Failure) error) (string, error) {
 	began := time.Now()
 	revision, err := s.change(ctx, subject, values, files)
-	var result *sync.Result
-	if err == nil {
-		result, err = s.wait(ctx, revision)
+	if err != nil {
+		return "", err
 	}
+	result, err := s.wait(ctx, revision)
 	detected := time.Since(began)
-	asked, failed := people.stop()
 	switch {
 	case err == nil:
 		return "", errors.New("Argo CD took the commit for one that runs")
 	case !errors.Is(err, sync.ErrFailed) || result == nil || result.Failure == nil:
 		return "", fmt.Errorf("it was not refused: %w", err)
-	case !strings.Contains(result.Failure.Error(), explanation):
-		return "", fmt.Errorf("it was refused in other words than %q: %w", explanation, err)
-	case len(failed) > 0:
-		return "", fmt.Errorf("%d of %d requests failed meanwhile, the first: %w", len(failed), asked, failed[0])
+	}
+	if e := explained(result.Failure); e != nil {
+		return "", fmt.Errorf("it was refused, and not explained: %w: %w", e, err)
 	}
 	began = time.Now()
 	if err := s.takeBack(ctx); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("refused after %.1f s: %s; %d requests meanwhile, none failed; taken back in %.1f s",
-		detected.Seconds(), firstLine(result.Failure.Error()), asked, time.Since(began).Seconds()), nil
+	return fmt.Sprintf("refused after %.1f s: %s; taken back in %.1f s", detected.Seconds(), firstLine(result.Failure.Error()), time.Since(began).Seconds()), nil
 }
 
 // takeBack reverts the last commit and waits until the release runs as before it.
@@ -144,16 +245,79 @@ func (s *Session) takeBack(ctx context.Context) error {
 	return until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) })
 }
 
+// slow is a hook that keeps a sync running, so that something can happen meanwhile.
+const slow = `apiVersion: batch/v1
+kind: Job
+metadata:
+  name: proof-slow
+  annotations:
+    argocd.argoproj.io/hook: PreSync
+    argocd.argoproj.io/hook-delete-policy: BeforeHookCreation,HookSucceeded
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      automountServiceAccountToken: false
+      securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: slow
+          image: IMAGE
+          command: [node, -e, "setTimeout(() => {}, 10000)"]
+          securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+`
+
+// slowSync makes a commit whose sync takes a while, and returns once Argo CD is at work on it.
+func (s *Session) slowSync(ctx context.Context, subject string) (revision string, err error) {
+	revision, err = s.change(ctx, subject, nil, map[string][]byte{
+		"templates/proof-extra.yaml": []byte(extra),
+		"templates/proof-slow.yaml":  []byte(strings.ReplaceAll(slow, "IMAGE", s.Image+"@"+s.Digest)),
+	})
+	if err != nil {
+		return "", err
+	}
+	// Its only use is that Argo CD looks at Git now.
+	asking, stop := context.WithCancel(ctx)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		_, _ = s.wait(asking, revision)
+	}()
+	defer func() { stop(); <-asked }()
+	return revision, until(ctx, s.Timeout, func(ctx context.Context) error { return s.operation(ctx, revision, "Running") })
+}
+
+// operation says whether Argo CD's last operation is one for a revision, and in a phase.
+func (s *Session) operation(ctx context.Context, revision, phase string) error {
+	status, err := sync.Read(ctx, s.Client, sync.DefaultNamespace, application)
+	if err != nil {
+		return err
+	}
+	if status.OperationRevision != revision || status.Phase != phase {
+		return fmt.Errorf("the last operation is %s at %s, not %s at %s", cmp.Or(status.Phase, "none"), cmp.Or(short(status.OperationRevision), "no commit"), phase, short(revision))
+	}
+	return nil
+}
+
+// gitDown takes the Git service away during a sync, which has what it needs and ends, and then has another commit wait
+// for it.
 func (s *Session) gitDown(ctx context.Context) (string, error) {
+	if err := s.cloned(ctx); err != nil {
+		return "", err
+	}
+	before, err := s.repository.tip(ctx)
+	if err != nil {
+		return "", err
+	}
+	syncing, err := s.slowSync(ctx, "test: sync while Git goes down")
+	if err != nil {
+		return "", err
+	}
 	heal, err := cluster.Cut(ctx, s.Cluster, s.gitAddress)
 	if err != nil {
 		return "", err
 	}
-	revision, err := s.change(ctx, "test: add a ConfigMap while Git is down", nil, map[string][]byte{"templates/proof-extra.yaml": []byte(extra)})
-	var said string
-	if err == nil {
-		said, err = s.waits(ctx, revision, s.Digest, "cannot read the commit")
-	}
+	revision, said, err := s.withoutGit(ctx, syncing)
 	if err := errors.Join(err, heal(context.WithoutCancel(ctx))); err != nil {
 		return "", err
 	}
@@ -162,10 +326,26 @@ func (s *Session) gitDown(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("after the Git service was back: %w", err)
 	}
 	back := time.Since(began)
-	if err := s.takeBack(ctx); err != nil {
+	if err := s.backTo(ctx, before); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s; synced %.1f s after it was back", said, back.Seconds()), nil
+	return fmt.Sprintf("the sync that ran when it went down ended well; the next commit: %s; synced %.1f s after it was back", said, back.Seconds()), nil
+}
+
+// withoutGit sees the sync that runs end, and makes a commit that is waited for.
+func (s *Session) withoutGit(ctx context.Context, syncing string) (revision, said string, err error) {
+	if err := s.operation(ctx, syncing, "Running"); err != nil {
+		return "", "", fmt.Errorf("Git went down too late: %w", err)
+	}
+	if err := until(ctx, time.Minute, func(ctx context.Context) error { return s.operation(ctx, syncing, "Succeeded") }); err != nil {
+		return "", "", fmt.Errorf("the sync that ran: %w", err)
+	}
+	revision, err = s.change(ctx, "test: change the ConfigMap while Git is down", nil, map[string][]byte{"templates/proof-extra.yaml": []byte(extra + "data: {git: down}\n")})
+	if err != nil {
+		return "", "", err
+	}
+	said, err = s.waits(ctx, revision, s.Digest, "cannot read the commit")
+	return revision, said, err
 }
 
 // waits sees that a revision is waited for, and not given up, for a reason that may pass.
@@ -229,19 +409,19 @@ func (s *Session) repoServerKilled(ctx context.Context) (string, error) {
 	if len(before.Items) == 0 {
 		return "", errors.New("there is no repo-server")
 	}
-	revision, err := s.change(ctx, "test: add a ConfigMap while the repo-server dies", nil, map[string][]byte{"templates/proof-extra.yaml": []byte(extra)})
+	revision, err := s.slowSync(ctx, "test: sync while the repo-server dies")
 	if err != nil {
 		return "", err
 	}
 	began := time.Now()
-	synced := make(chan error, 1)
-	go func() {
-		_, err := s.wait(ctx, revision)
-		synced <- err
-	}()
 	var kill int64
-	err = pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &kill}, metav1.ListOptions{LabelSelector: repoServer})
-	if err := errors.Join(err, <-synced); err != nil {
+	if err := pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &kill}, metav1.ListOptions{LabelSelector: repoServer}); err != nil {
+		return "", err
+	}
+	if err := s.operation(ctx, revision, "Running"); err != nil {
+		return "", fmt.Errorf("the repo-server was killed too late: %w", err)
+	}
+	if _, err := s.wait(ctx, revision); err != nil {
 		return "", err
 	}
 	back := time.Since(began)

@@ -11,6 +11,8 @@ import (
 	"math"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/backstage-gitops/backstage-gitops/ci/kube"
 	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
@@ -57,6 +59,8 @@ type Session struct {
 	Components string
 	// HTTPS is the portal's address through the ingress controller's port for TLS.
 	HTTPS string
+	// Strict takes what the cluster cannot show for a failure.
+	Strict bool
 
 	// gitAddress is IP:PORT of the Git service, gitInCluster the service as pods reach it, repo the repository there.
 	gitAddress, gitInCluster, repo string
@@ -108,15 +112,28 @@ type Proof struct {
 
 type step struct {
 	name string
-	// scenario is the part of the platform that it shows. The other parts are shown also where it cannot be.
+	// scenario is the fault or the part of the platform that it shows. The others are shown also where it cannot be.
 	scenario string
 	// run returns what was seen.
 	run func(context.Context) (string, error)
 }
 
-// Run shows everything that is asked for, in an order in which each step finds what it needs. The proof is also there, unfinished, where
-// a step failed.
+// Run shows everything that is asked for. The proof is also there, unfinished, where a step failed.
 func (s *Session) Run(ctx context.Context) (*Proof, error) {
+	steps, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	proof := &Proof{Release: s.Release}
+	began := time.Now()
+	failure := proof.execute(ctx, steps, s.Strict)
+	proof.Seconds = seconds(time.Since(began))
+	proof.Proven = failure == nil
+	return proof, errors.Join(failure, s.gather(ctx, proof))
+}
+
+// plan is what is to be shown, in an order in which each step finds what it needs.
+func (s *Session) plan() ([]step, error) {
 	wrong, err := chosen(s.Faults)
 	if err != nil {
 		return nil, err
@@ -136,99 +153,115 @@ func (s *Session) Run(ctx context.Context) (*Proof, error) {
 		{name: "a browser shows the portal", run: s.browse},
 		{name: "the pod has the least privileges", run: s.leastPrivileges},
 	}
-	changes := []step{
-		{name: "configuration reloads without a restart", run: s.reload},
-		{name: "the next commit rolls out without a failed request", run: s.rollout},
-		{name: "what is gone from Git is pruned", run: s.prune},
-		{name: "drift is healed", run: s.drift},
-	}
 	if s.Changes {
-		steps = append(steps, changes...)
+		steps = append(steps,
+			step{name: "configuration reloads without a restart", run: s.reload},
+			step{name: "the next commit rolls out without a failed request", run: s.rollout},
+			step{name: "what is gone from Git is pruned", run: s.prune},
+			step{name: "drift is healed", run: s.drift},
+			step{name: "a Role gives the rights that it names and no others", run: s.rights},
+		)
 	}
 	if s.Cluster != "" {
 		steps = append(steps, step{name: "nothing outside the session was asked for", run: s.hermetic})
 	}
 	for _, f := range wrong {
-		steps = append(steps, step{name: f.shows, run: func(ctx context.Context) (string, error) { return f.run(s, ctx) }})
+		steps = append(steps, step{name: f.shows, scenario: "fault " + f.name, run: func(ctx context.Context) (string, error) { return s.survived(ctx, f) }})
 	}
 	for _, sc := range optional {
 		for _, shows := range sc.steps {
-			steps = append(steps, step{shows.name, sc.Name, func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
+			steps = append(steps, step{name: shows.name, scenario: sc.Name, run: func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
 		}
 	}
-	// A node that restarts has counted nothing.
-	if s.Cluster != "" && len(optional) > 0 && len(wrong) == 0 {
-		steps = append(steps, step{name: "the platform asked for nothing outside the session", run: s.hermetic})
+	if s.Cluster != "" && len(wrong)+len(optional) > 0 {
+		steps = append(steps, step{name: "what followed asked for nothing outside the session either", scenario: "fence", run: s.quiet})
 	}
-	proof := &Proof{Release: s.Release}
-	began := time.Now()
+	return steps, nil
+}
+
+// execute runs the steps. One that fails ends its scenario; one of no scenario ends all. It gives the first failure.
+func (p *Proof) execute(ctx context.Context, steps []step, strict bool) error {
 	var failure error
 	failed := map[string]bool{}
 	for _, step := range steps {
-		if failed[step.scenario] {
+		if failed[step.scenario] || failed[""] {
 			continue
 		}
 		start := time.Now()
 		shown, err := step.run(ctx)
 		done := Step{Name: step.name, Seconds: seconds(time.Since(start)), Shown: shown}
 		var lack *notHere
+		if errors.As(err, &lack) && strict {
+			err, lack = fmt.Errorf("it cannot be shown here: %w", err), nil
+		}
 		switch {
-		case errors.As(err, &lack):
+		case lack != nil:
 			done.NotHere = lack.Error()
-			proof.NotProvenHere = append(proof.NotProvenHere, step.name)
+			p.NotProvenHere = append(p.NotProvenHere, step.name)
 			slog.Warn("not proven here: "+step.name, "seconds", done.Seconds, "why", lack)
 		case err != nil:
 			failure = cmp.Or(failure, fmt.Errorf("%s: %w", step.name, err))
 			failed[step.scenario] = true
 			done.Error = err.Error()
-		}
-		proof.Steps = append(proof.Steps, done)
-		switch {
-		case done.Error != "":
 			slog.Error("not shown: "+step.name, "seconds", done.Seconds, "error", err)
-		case lack == nil:
+		default:
 			slog.Info(step.name, "seconds", done.Seconds, "shown", shown)
 		}
-		if failed[""] {
-			break
-		}
+		p.Steps = append(p.Steps, done)
 	}
-	proof.Seconds = seconds(time.Since(began))
-	proof.Proven = failure == nil
+	return failure
+}
+
+// gather fills in what is there at the end, and ends what the steps left running: also of a run that was interrupted.
+func (s *Session) gather(ctx context.Context, proof *Proof) error {
 	proof.Running = s.ran
 	if s.pictured() {
 		proof.Screenshot = screenshot
 	}
-	// Also of a run that was interrupted.
-	gather, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	status, err := sync.Read(gather, s.Client, sync.DefaultNamespace, application)
+	status, err := sync.Read(limited, s.Client, sync.DefaultNamespace, application)
 	if err != nil {
 		slog.Warn("no resource tree", "error", err)
 	}
 	proof.Status = status
+	err = s.platform.close()
 	if s.repository != nil {
-		failure = errors.Join(failure, s.repository.close())
+		err = errors.Join(err, s.repository.close())
 	}
-	failure = errors.Join(failure, s.platform.close())
-	return proof, failure
+	return err
 }
 
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
 
-// until calls try until it succeeds, ctx ends or the time is over, and gives the last error then.
+// until calls try until it succeeds, ctx ends or the time is over, and gives the last error then: why it had not
+// succeeded, and not that its last try was cut short.
 func until(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return nil
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limit, true, func(limited context.Context) (bool, error) {
+		err := try(limited)
+		if err != nil && (last == nil || limited.Err() == nil) {
+			last = err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", limit, err)
-		case <-time.After(100 * time.Millisecond):
-		}
+		return err == nil, nil
+	})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && last != nil:
+		return fmt.Errorf("%w; the last state: %w", context.Cause(ctx), last)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("not within %s: %w", limit, last)
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+	argocd "github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
 func TestGreen(t *testing.T) {
@@ -93,6 +96,101 @@ func TestUntilGivesTheLastError(t *testing.T) {
 		return nil
 	}); err != nil || tries != 3 {
 		t.Errorf("%d tries, %v", tries, err)
+	}
+}
+
+// TestUntilGivesTheLastState: a try that the end of the time cuts short says nothing of the state.
+func TestUntilGivesTheLastState(t *testing.T) {
+	t.Parallel()
+	state, tries := errors.New("the pod is not there"), 0
+	err := until(t.Context(), 300*time.Millisecond, func(ctx context.Context) error {
+		if tries++; tries == 1 {
+			return state
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if !errors.Is(err, state) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUntilTellsOfItsEnd(t *testing.T) {
+	t.Parallel()
+	ended := errors.New("the run was interrupted")
+	for what, first := range map[string]bool{"before the first try": true, "between two": false} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if first {
+			cancel(ended)
+		}
+		state := errors.New("not yet")
+		err := until(ctx, time.Minute, func(context.Context) error {
+			cancel(ended)
+			return state
+		})
+		if !errors.Is(err, ended) || strings.Contains(err.Error(), "not within") {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestHolding: the database is asked for every entity, not for one of them.
+func TestHolding(t *testing.T) {
+	t.Parallel()
+	got := holding(map[string]string{"a": "1", "b": "2", "c": "3'"})
+	if want := "select entity_id from catalog.final_entities where entity_id in ('1', '2', '3''')"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestOperated(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		phase, revision string
+		fresh           bool
+		want            string
+	}{
+		"as it should be":          {phase: "Succeeded", revision: "new", fresh: true},
+		"failed":                   {phase: "Failed", revision: "new", want: "Failed at new, not Succeeded at new"},
+		"none":                     {want: "none at no commit"},
+		"another, of a new one":    {phase: "Succeeded", revision: "old", fresh: true, want: "Succeeded at old, not Succeeded at new"},
+		"another, that will do":    {phase: "Succeeded", revision: "old"},
+		"another, that will not":   {phase: "Error", revision: "old", want: "Error at old"},
+		"still running at the new": {phase: "Running", revision: "new", want: "Running at new"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := operated(&argocd.Result{Phase: c.phase, OperationRevision: c.revision}, "new", c.fresh)
+			if got := text(err); !strings.Contains(got, c.want) || (c.want == "") != (err == nil) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestContainersOfThePortal holds the names to the chart's.
+func TestContainersOfThePortal(t *testing.T) {
+	t.Parallel()
+	chart, err := os.ReadFile("../../charts/backstage/templates/deployment.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range regexp.MustCompile(`"backstage.container" \(dict "root" \. "role" "(\w+)"`).FindAllStringSubmatch(string(chart), -1) {
+		names = append(names, m[1])
+	}
+	if !slices.Equal(names, portalContainers) {
+		t.Errorf("the chart's containers are %q, the proof looks at %q", names, portalContainers)
 	}
 }
 

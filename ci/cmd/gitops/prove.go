@@ -65,6 +65,7 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().StringVar(&s.Browser, "browser", "http://browser:9222", "the DevTools of a browser that reaches --ingress")
 	cmd.Flags().StringVar(&s.Out, "out", "proof", "the folder to write the proof to")
 	cmd.Flags().BoolVar(&s.Changes, "changes", true, "also make the commits that follow, and show what comes of them and of drift")
+	cmd.Flags().BoolVar(&s.Strict, "strict", false, "fail where this cluster cannot show what is asked for, instead of noting it as not proven here")
 	cmd.Flags().StringSliceVar(&s.Faults, "faults", nil, "then have these go wrong, and show that each is detected, explained and survived: "+strings.Join(proof.Faults(), ", ")+"; "+proof.AllFaults)
 	cmd.Flags().StringSliceVar(&s.Platform, "platform", nil, "then show these optional parts of the charts on what they are made for: "+strings.Join(proof.PlatformNames(), ", ")+"; "+proof.AllFaults)
 	cmd.Flags().StringVar(&s.Components, "components", "", "the folder with the manifests of what --platform runs on, as gitops platform names them: NAME.yaml")

@@ -1,0 +1,210 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	authzv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/kube"
+)
+
+// right is one thing that may be done.
+type right struct{ verb, group, resource, name string }
+
+func (r right) String() string {
+	resource := r.resource
+	if r.group != "" {
+		resource += "." + r.group
+	}
+	if r.name != "" {
+		resource += " " + r.name
+	}
+	return r.verb + " " + resource
+}
+
+type rights map[right]bool
+
+// add adds every right that a rule gives.
+func (all rights) add(verbs, groups, resources, names []string) {
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	for _, v := range verbs {
+		for _, g := range groups {
+			for _, r := range resources {
+				for _, n := range names {
+					all[right{v, g, r, n}] = true
+				}
+			}
+		}
+	}
+}
+
+// everybodys are the rights that Kubernetes gives to whoever has signed in: to ask what they may do, and who they are.
+func everybodys() rights {
+	return rights{
+		{"create", "authorization.k8s.io", "selfsubjectaccessreviews", ""}: true,
+		{"create", "authorization.k8s.io", "selfsubjectrulesreviews", ""}:  true,
+		{"create", "authentication.k8s.io", "selfsubjectreviews", ""}:      true,
+	}
+}
+
+func granted(rules []authzv1.ResourceRule) rights {
+	all := rights{}
+	for _, r := range rules {
+		all.add(r.Verbs, r.APIGroups, r.Resources, r.ResourceNames)
+	}
+	return all
+}
+
+// named are the rights in a Role, none where there is no Role.
+func named(role *rbacv1.Role) rights {
+	all := rights{}
+	if role != nil {
+		for _, r := range role.Rules {
+			all.add(r.Verbs, r.APIGroups, r.Resources, r.ResourceNames)
+		}
+	}
+	return all
+}
+
+// exactly says in which rights what is given differs from what is wanted.
+func exactly(given, want rights) error {
+	var errs []error
+	list := func(from, without rights) string {
+		var names []string
+		for r := range from {
+			if !without[r] {
+				names = append(names, r.String())
+			}
+		}
+		slices.Sort(names)
+		return strings.Join(names, ", ")
+	}
+	if more := list(given, want); more != "" {
+		errs = append(errs, fmt.Errorf("it may %s as well", more))
+	}
+	if less := list(want, given); less != "" {
+		errs = append(errs, fmt.Errorf("it may not %s", less))
+	}
+	return errors.Join(errs...)
+}
+
+// others are namespaces in which the portal has no business.
+var others = []string{"default", "kube-system", "argocd"}
+
+// account compares all that a service account may do with its Role. It gives how many rights the Role has.
+func (s *Session) account(ctx context.Context, name string) (int, error) {
+	account, err := s.Client.As(ctx, namespace, name)
+	if err != nil {
+		return 0, err
+	}
+	role, err := s.role(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, ns := range append([]string{namespace}, others...) {
+		rules, err := account.Rules(ctx, ns)
+		if err != nil {
+			return 0, err
+		}
+		want := everybodys()
+		if ns == namespace {
+			maps.Copy(want, named(role))
+		}
+		if err := exactly(granted(rules), want); err != nil {
+			return 0, fmt.Errorf("the service account %s in %s: %w", name, ns, err)
+		}
+	}
+	return len(named(role)), s.refusedRights(ctx, account)
+}
+
+// role is that of the release, nil where it has none.
+func (s *Session) role(ctx context.Context) (*rbacv1.Role, error) {
+	obj, err := s.get(ctx, "rbac.authorization.k8s.io/v1", "Role", application)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	roles := kube.As[rbacv1.Role]([]*unstructured.Unstructured{obj})
+	if len(roles) == 0 {
+		return nil, fmt.Errorf("%s is no Role of Kubernetes'", kube.Name(obj))
+	}
+	return &roles[0], nil
+}
+
+// refusedRights asks for what the portal has no business with, in either case.
+func (s *Session) refusedRights(ctx context.Context, account *kube.Client) error {
+	var errs []error
+	for _, a := range beyond {
+		allowed, err := account.Can(ctx, a)
+		switch {
+		case err != nil:
+			return err
+		case allowed:
+			errs = append(errs, fmt.Errorf("the service account may %s %s in %q", a.Verb, a.Resource, a.Namespace))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rights gives the portal its Role by a commit, and sees that it may do what that names, and no more; then takes it away.
+func (s *Session) rights(ctx context.Context) (string, error) {
+	revision, err := s.change(ctx, "test: give the portal its Role", map[string]any{
+		"rbac": map[string]any{"create": true}, "serviceAccount": map[string]any{"automountServiceAccountToken": true},
+	}, nil)
+	if err != nil {
+		return "", err
+	}
+	result, err := s.wait(ctx, revision)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range result.Pods {
+		if !p.Current {
+			if err := s.gone(ctx, p.Name); err != nil {
+				return "", err
+			}
+		}
+	}
+	pod, err := s.pod(ctx)
+	if err != nil {
+		return "", err
+	}
+	count, err := s.account(ctx, pod.Spec.ServiceAccountName)
+	if err != nil {
+		return "", err
+	}
+	if count == 0 {
+		return "", errors.New("the release has no Role")
+	}
+	account, err := s.Client.As(ctx, namespace, pod.Spec.ServiceAccountName)
+	if err != nil {
+		return "", err
+	}
+	if _, err := account.Core.Pods(namespace).List(ctx, metav1.ListOptions{}); err != nil {
+		return "", fmt.Errorf("list pods, as the Role allows: %w", err)
+	}
+	if err := s.takeBack(ctx); err != nil {
+		return "", err
+	}
+	if err := s.gone(ctx, pod.Name); err != nil {
+		return "", err
+	}
+	// Its memory is new, and so are its sessions.
+	if err := until(ctx, arrives, s.signIn); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d rights, each of them in the Role; the pods of %s were listed with them; %d others asked for and refused", count, namespace, len(beyond)), nil
+}

@@ -333,7 +333,7 @@ type target struct {
 	commitBy                             string
 	// pullRequest gives the image the tag of a pull request, 0 for none.
 	pullRequest int
-	pull                                 pull
+	pull        pull
 	// platforms are those of the image, none for the engine's own; proven says that
 	// it has to run on that one.
 	platforms []string

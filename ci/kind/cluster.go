@@ -41,6 +41,9 @@ func (c *Cluster) Kubectl(ctx context.Context,
 //
 // +cache="never"
 func (c *Cluster) Logs() *dagger.Directory {
+	if c.Failure != "" {
+		return c.FailureLogs
+	}
 	return c.Container().
 		WithExec([]string{"gitops", "cluster", "logs", "--name", c.Name, "--out", "/logs"}).
 		Directory("/logs")
@@ -50,6 +53,9 @@ func (c *Cluster) Logs() *dagger.Directory {
 //
 // +cache="never"
 func (c *Cluster) Delete(ctx context.Context) error {
+	if c.Failure != "" {
+		return nil // it is gone already
+	}
 	if _, err := c.Container().WithExec([]string{"gitops", "cluster", "delete", "--name", c.Name}).Sync(ctx); err != nil {
 		return err
 	}

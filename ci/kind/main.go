@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"dagger/kind/internal/dagger"
@@ -82,8 +81,17 @@ type Cluster struct {
 	// 6443, NodePorts on those that were asked for.
 	Docker *dagger.Service
 
+	// Why there is no cluster, one sentence; empty if there is one. Says something
+	// only if the cluster was made with --keep-failure.
+	Failure string
+
 	// +private
 	Tools *dagger.Container
+
+	// FailureLogs are those of a cluster that could not be made.
+	//
+	// +private
+	FailureLogs *dagger.Directory
 }
 
 // Make a cluster and wait until it is ready.
@@ -130,15 +138,16 @@ func (k *Kind) Cluster(ctx context.Context,
 	//
 	// +optional
 	network *dagger.File,
+
+	// If the nodes do not start, hand on why in `failure`, and the logs until then in
+	// `logs`, instead of failing. Nothing else is there then.
+	//
+	// +optional
+	keepFailure bool,
 ) (made *Cluster, err error) {
 	image := nodeImage + ":" + version
-	args := []string{"gitops", "cluster", "create", "--name", name, "--image", image, "--workers", strconv.Itoa(workers),
-		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
-	for _, p := range ports {
-		args = append(args, "--port", p)
-	}
-	// What cannot be made is said before anything is.
-	if _, err := run(ctx, from(goImage).WithFile("/usr/local/bin/gitops", k.Program), append(args, "--dry-run")); err != nil {
+	args := k.create(name, version, workers, ports)
+	if err := k.check(ctx, version, args); err != nil {
 		return nil, err
 	}
 	if registry == nil {
@@ -152,10 +161,10 @@ func (k *Kind) Cluster(ctx context.Context,
 	}
 	docker, err := k.docker(name, registry, ports).Start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %s", err)
+		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %s", oneLine(err))
 	}
 	defer func() {
-		if err != nil {
+		if err != nil || made.Failure != "" {
 			_, _ = docker.Stop(context.WithoutCancel(ctx))
 		}
 	}()
@@ -178,9 +187,21 @@ func (k *Kind) Cluster(ctx context.Context,
 	if fence {
 		args = append(args, "--fence")
 	}
-	created, err := run(ctx, tools, args)
+	// The folder is there as well if nothing could be gathered.
+	created, failure, err := attempt(ctx, tools.WithDirectory("/logs", dag.Directory()), append(args, "--logs", "/logs"))
 	if err != nil {
 		return nil, err
+	}
+	if failure != "" {
+		if !keepFailure {
+			return nil, errors.New(failure)
+		}
+		// Now: the daemon is gone when it is looked at.
+		logs, err := created.Directory("/logs").Sync(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s; and its logs could not be kept: %s", failure, oneLine(err))
+		}
+		return &Cluster{Name: name, Version: version, Failure: failure, FailureLogs: logs}, nil
 	}
 	facts, err := created.Stdout(ctx)
 	if err != nil {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dagger/kind/internal/dagger"
+)
+
+// Refuse what no cluster can be made of, before anything is made: a version of
+// Kubernetes without a node image, a number of workers out of range.
+//
+// +cache="never"
+func (k *Kind) Check(ctx context.Context,
+	// Version of Kubernetes, one that the image kindest/node has.
+	//
+	// +default="v1.37.0"
+	version string,
+
+	// Nodes beside the control plane, 0 to 8.
+	//
+	// +default=0
+	workers int,
+) error {
+	return k.check(ctx, version, k.create("kind", version, workers, nil))
+}
+
+// create is the helper program's command that makes a cluster.
+func (k *Kind) create(name, version string, workers int, ports []string) []string {
+	args := []string{"gitops", "cluster", "create", "--name", name, "--image", nodeImage + ":" + version, "--workers", strconv.Itoa(workers),
+		"--mirror", "registry:5000", "--server", "docker", "--kubeconfig", "/kubeconfig"}
+	for _, p := range ports {
+		args = append(args, "--port", p)
+	}
+	return args
+}
+
+// check asks the helper program, and the registry for the node image's manifest.
+func (k *Kind) check(ctx context.Context, version string, create []string) error {
+	if _, err := run(ctx, from(goImage).WithFile("/usr/local/bin/gitops", k.Program), append(slices.Clone(create), "--dry-run")); err != nil {
+		return err
+	}
+	if _, err := dag.Container().From(nodeImage + ":" + version).ImageRef(ctx); err != nil {
+		// Not %w: of an error of the engine that is wrapped the CLI shows the engine's words alone.
+		if !strings.Contains(err.Error(), "not found") {
+			return fmt.Errorf("look for the node image %s:%s: %s", nodeImage, version, oneLine(err))
+		}
+		return fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has (%s)", version, nodeImage, oneLine(err))
+	}
+	return nil
+}
+
+// oneLine is an error of the engine, which may have several.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// attempt runs the helper program, and gives its own sentence if it fails.
+func attempt(ctx context.Context, ctr *dagger.Container, args []string) (ran *dagger.Container, failure string, err error) {
+	ran = ctr.WithExec(args, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	code, err := ran.ExitCode(ctx)
+	if err != nil || code == 0 {
+		return ran, "", err
+	}
+	stderr, err := ran.Stderr(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	last := "\n" + strings.TrimSpace(stderr)
+	if i := strings.LastIndex(last, "\ngitops: "); i >= 0 {
+		last = last[i+len("\ngitops: "):]
+	}
+	return ran, cmp.Or(strings.TrimSpace(last), fmt.Sprintf("%s: exit code %d", strings.Join(args[:3], " "), code)), nil
+}

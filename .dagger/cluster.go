@@ -37,6 +37,11 @@ func (m *BackstageGitops) Cluster(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
+	return v.serve(ctx, c)
+}
+
+// serve has the cluster run a candidate for a person at localhost.
+func (v *verifier) serve(ctx context.Context, c *candidate) (*dagger.Service, error) {
 	if err := succeeded(ctx, v.gitops(c, "deploy")); err != nil {
 		return nil, err
 	}

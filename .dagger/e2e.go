@@ -17,18 +17,17 @@ type E2e struct {
 	// Whether everything was shown.
 	Proven bool
 
-	// Why not, one sentence; empty where everything was shown.
+	// Why not, one sentence; empty if everything was shown.
 	Failure string
 
-	// The commit that Argo CD was given.
+	// The commit that Argo CD was given; empty if the run ended before there was one.
 	Revision string
 
-	// The image that had to run, by digest.
+	// The image that had to run, by digest; empty if there was none yet.
 	Image string
 
 	// The evidence as files: proof.json, proof.md, proof.html and the portal's
-	// picture; where it was not proven also the cluster's logs. Where image or cluster
-	// could not be made there are none of them.
+	// picture; if it was not proven, the cluster's logs in logs/ too.
 	Report *dagger.Directory
 
 	// +private
@@ -38,14 +37,11 @@ type E2e struct {
 // Hand on what tells a job of GitHub Actions of the proof: the report in report/,
 // result.json, and the helper program. `job export --path out` keeps them, where it was
 // not proven too; then, on the job's runner, `out/gitops actions result --result
-// out/result.json` writes summary and annotation, and fails where it was not proven.
+// out/result.json` writes summary and annotation, and fails if it was not proven.
 func (e *E2e) Job(ctx context.Context) (*dagger.Directory, error) {
 	told := result{Title: "Proof", Failure: e.Failure}
-	shown, err := e.Report.Exists(ctx, "proof.md")
-	if err == nil && shown {
-		told.Summary, err = e.Report.File("proof.md").Contents(ctx)
-	}
-	if err != nil {
+	var err error
+	if told.Summary, err = e.Report.File("proof.md").Contents(ctx); err != nil {
 		return nil, fmt.Errorf("read the proof: %w", err)
 	}
 	text, err := told.file()
@@ -59,9 +55,8 @@ func (e *E2e) Job(ctx context.Context) (*dagger.Directory, error) {
 // commit the chart that names it to a Git service of this session, let Argo CD
 // deploy that, and use the portal. Leaves nothing behind but its report.
 //
-// Fails where something could not be shown; `e2e report export --path out` and
-// `e2e job export` keep the evidence in either case. Where image or cluster cannot be
-// made there is none.
+// Fails if something could not be shown, or if image or cluster could not be made;
+// `e2e report export --path out` keeps the evidence in any case.
 //
 // +cache="never"
 func (m *BackstageGitops) E2e(ctx context.Context,
@@ -89,26 +84,29 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	platform []string,
 ) (*E2e, error) {
-	var known []string
-	if err := run(ctx, m.toolbox(), &known, append([]string{"faults"}, faults...)...); err != nil {
-		return nil, err
-	}
-	optional, err := m.scenarios(ctx, platform, workers)
-	if err != nil {
-		return nil, err
-	}
-	v, err := m.built(ctx, kubernetes, workers, optional...)
+	v := m.prover(kubernetes, workers)
 	defer v.end(ctx)
-	if err == nil {
-		var shown *E2e
-		if shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ",")); err == nil {
-			return shown, nil
+	known := func(ctx context.Context) (err error) {
+		var names []string
+		if err := run(ctx, m.toolbox(), &names, append([]string{"faults"}, faults...)...); err != nil {
+			return err
 		}
+		v.scenarios, err = m.scenarios(ctx, platform, workers)
+		return err
 	}
-	return &E2e{Failure: err.Error(), Report: dag.Directory(), Program: m.gitops()}, nil
+	var shown *E2e
+	prove := func(ctx context.Context) (err error) {
+		shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ","))
+		return err
+	}
+	failure := v.steps(ctx, slices.Concat([]step{{"Check what is to be shown", known}}, v.making(), []step{{"Prove the commit", prove}})...)
+	if failure != nil {
+		return v.ended(ctx, failure)
+	}
+	return shown, nil
 }
 
-// Fail where something could not be shown. `dagger call e2e` does. The answer is
+// Fail if something could not be shown. `dagger call e2e` does. The answer is
 // the ID of the report, as the CLI wants an ID of whatever has this function.
 func (e *E2e) Sync(ctx context.Context) (string, error) {
 	if !e.Proven {
@@ -143,6 +141,8 @@ type verifier struct {
 	ready   chan struct{}
 	failed  error
 	kind    *dagger.KindCluster
+	// phases are the parts of making it.
+	phases []phase
 	// registry is the one that the cluster pulls from.
 	registry *dagger.Service
 }
@@ -151,23 +151,37 @@ func (r *releaser) verifier(kubernetes string, workers int) *verifier {
 	return &verifier{releaser: r, kubernetes: kubernetes, workers: workers, ready: make(chan struct{})}
 }
 
-// built is HEAD with its image in a registry of this session, and a cluster in
-// the making.
-func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int, optional ...scenario) (*verifier, error) {
+// prover is a verifier of HEAD, with an image in a registry of this session, and a
+// cluster to come.
+func (m *BackstageGitops) prover(kubernetes string, workers int) *verifier {
 	// What a release has left stays as it is.
 	fresh := *m
 	fresh.Ephemeral = true
-	r := fresh.releaser(target{remote: gitRemote, branch: "main"})
-	v := r.verifier(kubernetes, workers)
-	v.scenarios = optional
-	return v, r.steps(ctx,
-		step{"Read the source", r.read},
-		step{"Start the services", r.connect},
-		step{"Seed the Git remote", r.seed},
-		step{"Start the cluster", v.start},
-		step{"Build the image", r.build},
-		step{"Publish the image", r.publish},
-	)
+	return fresh.releaser(target{remote: gitRemote, branch: "main"}).verifier(kubernetes, workers)
+}
+
+// built is a prover with its image made, and its cluster in the making.
+func (m *BackstageGitops) built(ctx context.Context, kubernetes string, workers int) (*verifier, error) {
+	v := m.prover(kubernetes, workers)
+	return v, v.steps(ctx, v.making()...)
+}
+
+// making are the steps to an image to prove, and a cluster in the making.
+func (v *verifier) making() []step {
+	return []step{
+		{"Read the source", v.read},
+		{"Check the cluster", v.check},
+		{"Start the services", v.connect},
+		{"Seed the Git remote", v.seed},
+		{"Start the cluster", v.start},
+		{"Build the image", v.build},
+		{"Publish the image", v.publish},
+	}
+}
+
+// check refuses a cluster that cannot be made, before anything is.
+func (v *verifier) check(ctx context.Context) error {
+	return dag.Kind(dagger.KindOpts{Program: v.m.gitops()}).Check(ctx, dagger.KindCheckOpts{Version: v.kubernetes, Workers: v.workers})
 }
 
 // start makes the cluster beside what comes next, where there is something to
@@ -193,29 +207,47 @@ func (v *verifier) cluster(ctx context.Context) error {
 	kind := dag.Kind(dagger.KindOpts{Program: program})
 	v.registry = kind.Registry()
 	argocd := dag.Argocd(dagger.ArgocdOpts{Program: program})
-	images, err := argocd.Images(ctx)
-	if err != nil {
+	if err := v.phase("Mirror the cluster's images", func(*phase) error {
+		images, err := argocd.Images(ctx)
+		if err != nil {
+			return err
+		}
+		if v.platform, err = v.m.platform(ctx, v.scenarios); err != nil {
+			return err
+		}
+		return kind.Mirror(ctx, v.registry, slices.Concat(images, []string{ingressImage}, v.platform.images))
+	}); err != nil {
 		return err
 	}
-	if v.platform, err = v.m.platform(ctx, v.scenarios); err != nil {
+	if err := v.phase("Create the cluster", func(p *phase) error {
+		// By its ID from here on: each use of the call itself would make another.
+		made, err := kind.Cluster(dagger.KindClusterOpts{
+			Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true, Network: v.platform.network,
+			// Ingress, the same with TLS, app and API.
+			Ports: []string{"8080:30080", "8443:30443", "8000:30800", "4001:30401"},
+			// Its logs are evidence.
+			KeepFailure: true,
+		}).ID(ctx)
+		if err != nil {
+			return err
+		}
+		v.kind = dag.LoadKindClusterFromID(dagger.KindClusterID(made))
+		failure, err := v.kind.Failure(ctx)
+		if err != nil {
+			return err
+		}
+		if failure != "" {
+			return errors.New(failure)
+		}
+		p.Cluster, err = v.kind.Facts(ctx)
+		return err
+	}); err != nil {
 		return err
 	}
-	if err := kind.Mirror(ctx, v.registry, slices.Concat(images, []string{ingressImage}, v.platform.images)); err != nil {
+	return v.phase("Install Argo CD", func(p *phase) (err error) {
+		p.ArgoCD, err = argocd.Install(ctx, v.kind.Kubeconfig(), dagger.ArgocdInstallOpts{Cluster: v.kind.Docker()})
 		return err
-	}
-
-	// By its ID from here on: each use of the call itself would make another.
-	made, err := kind.Cluster(dagger.KindClusterOpts{
-		Name: clusterName, Version: v.kubernetes, Workers: v.workers, Registry: v.registry, Fence: true, Network: v.platform.network,
-		// Ingress, the same with TLS, app and API.
-		Ports: []string{"8080:30080", "8443:30443", "8000:30800", "4001:30401"},
-	}).ID(ctx)
-	if err != nil {
-		return err
-	}
-	v.kind = dag.LoadKindClusterFromID(dagger.KindClusterID(made))
-	_, err = argocd.Install(ctx, v.kind.Kubeconfig(), dagger.ArgocdInstallOpts{Cluster: v.kind.Docker()})
-	return err
+	})
 }
 
 // verify refuses a commit that was not proven.
@@ -356,6 +388,7 @@ func (v *verifier) gitops(c *candidate, command string, args ...string) *dagger.
 func (v *verifier) beside(c *candidate) *dagger.Container {
 	// Not the box: what runs beside the portal needs no credential.
 	return v.m.toolbox().
+		WithDirectory("/proof", dag.Directory()).
 		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
 		WithServiceBinding("proof", c.git).
 		WithServiceBinding("docker", v.kind.Docker()).
@@ -394,19 +427,14 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 	if v.platform.manifests != nil {
 		args = append(args, "--components", "/components")
 	}
+	began := v.since()
 	proven := v.gitops(c, "prove", append([]string{"--cluster", clusterName, "--registry", "session:5000", "--out", "/proof"}, args...)...)
 	failure, err := failureOf(ctx, proven)
 	if err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Report: proven.Directory("/proof"), Program: v.m.gitops()}
-	// Now: the cluster may be gone when it is looked at.
-	if failure != "" {
-		if logged, err := shown.Report.WithDirectory("logs", v.kind.Logs()).Sync(ctx); err == nil {
-			shown.Report = logged
-		}
-	}
-	shown.Report, err = shown.Report.Sync(ctx)
+	shown := &E2e{Proven: failure == "", Failure: failure, Revision: c.commit, Image: c.image + "@" + c.digest, Program: v.m.gitops()}
+	shown.Report, err = v.evidence(ctx, proven.Directory("/proof"), c, began, failure)
 	return shown, err
 }
 

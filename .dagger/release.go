@@ -317,6 +317,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Tag the image", r.tag},
 		step{"Publish the chart", a.chart},
 	)
+	v.explain(ctx, failure)
 	v.end(ctx)
 	release, err := r.report(ctx, failure)
 	if err != nil {
@@ -409,12 +410,14 @@ type releaser struct {
 	// signIn are the arguments with which the helper program signs in to a remote that is
 	// not embedded.
 	signIn []string
+	// began is when the release did.
+	began time.Time
 	// abandon ends the steps for a reason.
 	abandon context.CancelCauseFunc
 }
 
 func (m *BackstageGitops) releaser(t target) *releaser {
-	return &releaser{m: m, box: m.toolbox(), target: t}
+	return &releaser{m: m, box: m.toolbox(), target: t, began: time.Now()}
 }
 
 type step struct {
@@ -424,6 +427,7 @@ type step struct {
 
 type timing struct {
 	Step    string  `json:"step"`
+	Start   float64 `json:"-"`
 	Seconds float64 `json:"seconds"`
 	Failed  bool    `json:"failed,omitempty"`
 }
@@ -438,7 +442,7 @@ func (r *releaser) steps(ctx context.Context, steps ...step) error {
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
-		r.timings = append(r.timings, timing{s.name, time.Since(start).Seconds(), err != nil})
+		r.timings = append(r.timings, timing{s.name, start.Sub(r.began).Seconds(), time.Since(start).Seconds(), err != nil})
 		if err != nil {
 			return err
 		}

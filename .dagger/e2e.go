@@ -77,12 +77,12 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	faults []string,
 
-	// Optional parts of the charts that are shown then, on what they are made
+	// Optional features of the charts that are shown then, on what they are made
 	// for: upgrade, postgres, tls, hpa, spread (wants --workers 2), environments,
 	// networkpolicy, metrics, or all.
 	//
 	// +optional
-	platform []string,
+	features []string,
 ) (*E2e, error) {
 	v := m.prover(kubernetes, workers)
 	defer v.end(ctx)
@@ -91,12 +91,12 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 		if err := run(ctx, m.toolbox(), &names, append([]string{"faults"}, faults...)...); err != nil {
 			return err
 		}
-		v.scenarios, err = m.scenarios(ctx, platform, workers)
+		v.features, err = m.features(ctx, features, workers)
 		return err
 	}
 	var shown *E2e
 	prove := func(ctx context.Context) (err error) {
-		shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--platform", strings.Join(platform, ","))
+		shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--features", strings.Join(features, ","))
 		return err
 	}
 	failure := v.steps(ctx, slices.Concat([]step{{"Check what is to be shown", known}}, v.making(), []step{{"Prove the commit", prove}})...)
@@ -127,9 +127,9 @@ type verifier struct {
 	*releaser
 	kubernetes string
 	workers    int
-	// scenarios are the optional parts of the charts to show.
-	scenarios []scenario
-	platform  platform
+	// features are the optional parts of the charts to show.
+	features []feature
+	platform platform
 	// off leaves the commit unproven.
 	off bool
 	// keep puts what was proven where another run finds it, nil for nowhere.
@@ -212,7 +212,7 @@ func (v *verifier) cluster(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if v.platform, err = v.m.platform(ctx, v.scenarios); err != nil {
+		if v.platform, err = v.m.platform(ctx, v.features); err != nil {
 			return err
 		}
 		return kind.Mirror(ctx, v.registry, slices.Concat(images, []string{ingressImage}, v.platform.images))

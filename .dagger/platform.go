@@ -11,14 +11,14 @@ import (
 	"dagger/backstage-gitops/internal/dagger"
 )
 
-// scenario is an optional part of the charts, as `gitops platform` lists it.
-type scenario struct{ Components []string }
+// feature is an optional part of the charts, as `gitops features` lists it.
+type feature struct{ Components []string }
 
-// scenarios are those of these names. What is no name of one, or wants more
+// features are those of these names. What is no name of one, or wants more
 // nodes than there are, is refused.
-func (m *BackstageGitops) scenarios(ctx context.Context, names []string, workers int) ([]scenario, error) {
-	var found []scenario
-	err := run(ctx, m.toolbox(), &found, append([]string{"platform", "--workers", strconv.Itoa(workers)}, names...)...)
+func (m *BackstageGitops) features(ctx context.Context, names []string, workers int) ([]feature, error) {
+	var found []feature
+	err := run(ctx, m.toolbox(), &found, append([]string{"features", "--workers", strconv.Itoa(workers)}, names...)...)
 	return found, err
 }
 
@@ -33,7 +33,7 @@ type component struct {
 	images []string
 }
 
-// components are all of them, by the names of `gitops platform`.
+// components are all of them, by the names of `gitops features`.
 var components = map[string]component{
 	"postgres": {images: []string{postgresImage}},
 	"cert-manager": {manifest: rendered(helmChart{
@@ -123,7 +123,7 @@ func rendered(c helmChart) func(*BackstageGitops) *dagger.File {
 	}
 }
 
-// platform is what a proof of the platform wants in the cluster.
+// platform is what a proof of features wants in the cluster.
 type platform struct {
 	// manifests are those of the components, NAME.yaml each.
 	manifests *dagger.Directory
@@ -132,10 +132,10 @@ type platform struct {
 	network *dagger.File
 }
 
-// platform gathers the components of scenarios.
-func (m *BackstageGitops) platform(ctx context.Context, scenarios []scenario) (platform, error) {
+// platform gathers the components of features.
+func (m *BackstageGitops) platform(ctx context.Context, features []feature) (platform, error) {
 	p := platform{manifests: dag.Directory()}
-	for _, s := range scenarios {
+	for _, s := range features {
 		for _, name := range s.Components {
 			c, known := components[name]
 			if !known {

@@ -75,8 +75,8 @@ func TestPlanLooksAtTheFence(t *testing.T) {
 		"no cluster of its own": {session: Session{Faults: []string{"manifest"}}},
 		"the main proof":        {session: Session{Cluster: "e2e", Changes: true}, want: []string{first}},
 		"a fault":               {session: Session{Cluster: "e2e", Faults: []string{"git"}}, want: []string{first, last}},
-		"a restart":             {session: Session{Cluster: "e2e", Faults: []string{"node"}, Platform: []string{"tls"}}, want: []string{first, last}},
-		"the platform":          {session: Session{Cluster: "e2e", Platform: []string{AllFaults}}, want: []string{first, last}},
+		"a restart":             {session: Session{Cluster: "e2e", Faults: []string{"node"}, Features: []string{"tls"}}, want: []string{first, last}},
+		"the platform":          {session: Session{Cluster: "e2e", Features: []string{AllFaults}}, want: []string{first, last}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestPlanLooksAtTheFence(t *testing.T) {
 			}
 		})
 	}
-	for what, s := range map[string]Session{"fault": {Faults: []string{"fire"}}, "part": {Platform: []string{"fire"}}} {
+	for what, s := range map[string]Session{"fault": {Faults: []string{"fire"}}, "part": {Features: []string{"fire"}}} {
 		if _, err := s.plan(); err == nil || !strings.Contains(err.Error(), `"fire"`) {
 			t.Errorf("an unknown %s: %v", what, err)
 		}

@@ -14,11 +14,11 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
-// ErrPlatform says that there is no such part of the platform.
-var ErrPlatform = errors.New("no such part of the platform")
+// ErrFeature says that there is no such optional feature of the charts.
+var ErrFeature = errors.New("no such feature")
 
-// Scenario is an optional part of the charts that a proof can show on what it is made for.
-type Scenario struct {
+// Feature is an optional part of the charts that a proof can show on what it is made for.
+type Feature struct {
 	// Name is how it is asked for.
 	Name string `json:"name"`
 	// Components are what it runs on besides the cluster: images and manifests that the caller brings.
@@ -29,14 +29,14 @@ type Scenario struct {
 	steps []part
 }
 
-// part is one thing that is shown of a scenario.
+// part is one thing that is shown of a feature.
 type part struct {
 	name string
 	run  func(*Session, context.Context) (string, error)
 }
 
-// scenarios are in the order in which they run in one cluster. Each begins with the chart as it was released.
-var scenarios = []Scenario{
+// features are in the order in which they run in one cluster. Each begins with the chart as it was released.
+var features = []Feature{
 	{Name: "upgrade", Components: []string{}, steps: []part{
 		{"the chart is upgraded without a failed request", (*Session).upgrade},
 	}},
@@ -70,9 +70,9 @@ var scenarios = []Scenario{
 	}},
 }
 
-// Scenarios are what a proof can show of the platform: those asked for, or each with "all".
-func Scenarios(names []string, workers int) ([]Scenario, error) {
-	found, err := scenariosOf(names)
+// Features are what a proof can show of the charts' optional parts: those asked for, or each with "all".
+func Features(names []string, workers int) ([]Feature, error) {
+	found, err := featuresOf(names)
 	for _, s := range found {
 		if workers < s.Workers {
 			return nil, fmt.Errorf("%s wants pods on %d nodes: add --workers %d, or name the other parts", s.Name, s.Workers, s.Workers)
@@ -81,20 +81,20 @@ func Scenarios(names []string, workers int) ([]Scenario, error) {
 	return found, err
 }
 
-// PlatformNames are the names of all scenarios.
-func PlatformNames() []string {
+// FeatureNames are the names of all features.
+func FeatureNames() []string {
 	var names []string
-	for _, s := range scenarios {
+	for _, s := range features {
 		names = append(names, s.Name)
 	}
 	return names
 }
 
-func scenariosOf(names []string) ([]Scenario, error) {
-	if err := known(names, PlatformNames(), ErrPlatform); err != nil {
+func featuresOf(names []string) ([]Feature, error) {
+	if err := known(names, FeatureNames(), ErrFeature); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(scenarios), func(s Scenario) bool { return !asked(names, s.Name) }), nil
+	return slices.DeleteFunc(slices.Clone(features), func(s Feature) bool { return !asked(names, s.Name) }), nil
 }
 
 // notHere says that a cluster lacks what nobody but its maker can bring.
@@ -102,9 +102,9 @@ type notHere struct{ what string }
 
 func (n *notHere) Error() string { return n.what }
 
-// platform is what one scenario leaves to the next.
+// platform is what one feature leaves to the next.
 type platform struct {
-	// released is the commit before the first scenario.
+	// released is the commit before the first feature.
 	released string
 	// catalog is what the catalog held before the database was lost: the identity of each entity.
 	catalog map[string]string

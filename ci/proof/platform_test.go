@@ -26,7 +26,7 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
-func TestScenarios(t *testing.T) {
+func TestFeatures(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		asked   []string
@@ -36,17 +36,17 @@ func TestScenarios(t *testing.T) {
 	}{
 		"none":                 {},
 		"in their own order":   {asked: []string{"tls", "postgres"}, want: []string{"postgres", "tls"}},
-		"all":                  {asked: []string{AllFaults}, workers: 2, want: PlatformNames()},
+		"all":                  {asked: []string{AllFaults}, workers: 2, want: FeatureNames()},
 		"all on one node":      {asked: []string{AllFaults}, err: "spread wants pods on 2 nodes: add --workers 2"},
 		"spread on one node":   {asked: []string{"spread"}, workers: 1, err: "add --workers 2"},
 		"unknown":              {asked: []string{"tls", "service-mesh"}, err: `"service-mesh"; there are upgrade, postgres, `},
-		"a fault is no part":   {asked: []string{"node"}, workers: 2, err: ErrPlatform.Error()},
+		"a fault is no part":   {asked: []string{"node"}, workers: 2, err: ErrFeature.Error()},
 		"more nodes than need": {asked: []string{"upgrade"}, workers: 8, want: []string{"upgrade"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found, err := Scenarios(c.asked, c.workers)
+			found, err := Features(c.asked, c.workers)
 			if !strings.Contains(text(err), c.err) || (c.err == "") != (err == nil) {
 				t.Fatalf("got %v, want %q", err, c.err)
 			}

@@ -53,8 +53,8 @@ type Session struct {
 	Cluster string
 	// Registry is the session's, HOST:PORT over plain http, for the faults that need another image.
 	Registry string
-	// Platform are the names of the optional parts of the charts that are to be shown, after all else.
-	Platform []string
+	// Features are the names of the optional parts of the charts that are to be shown, after all else.
+	Features []string
 	// Components is the folder with the manifests of what these run on, such as cert-manager.yaml.
 	Components string
 	// HTTPS is the portal's address through the ingress controller's port for TLS.
@@ -112,7 +112,7 @@ type Proof struct {
 
 type step struct {
 	name string
-	// scenario is the fault or the part of the platform that it shows. The others are shown also where it cannot be.
+	// scenario is the fault or the feature that it shows; a failure of it does not skip the others.
 	scenario string
 	// run returns what was seen.
 	run func(context.Context) (string, error)
@@ -138,7 +138,7 @@ func (s *Session) plan() ([]step, error) {
 	if err != nil {
 		return nil, err
 	}
-	optional, err := scenariosOf(s.Platform)
+	optional, err := featuresOf(s.Features)
 	if err != nil {
 		return nil, err
 	}

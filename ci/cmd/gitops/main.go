@@ -131,7 +131,7 @@ remote branch has moved since --candidate was verified: verify a new one and pus
 		newProve(),
 		newEvidence(),
 		newFaults(),
-		newPlatform(),
+		newFeatures(),
 		newDeploy(),
 		newPromote(),
 		newDiff(),

@@ -35,8 +35,8 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 			if len(s.Faults) > 0 && (s.Cluster == "" || s.Registry == "") {
 				return usageError{errors.New("--faults wants --cluster and --registry; see gitops prove --help")}
 			}
-			if len(s.Platform) > 0 && (s.Cluster == "" || s.Registry == "" || s.Components == "") {
-				return usageError{errors.New("--platform wants --cluster, --registry and --components; see gitops prove --help")}
+			if len(s.Features) > 0 && (s.Cluster == "" || s.Registry == "" || s.Components == "") {
+				return usageError{errors.New("--features wants --cluster, --registry and --components; see gitops prove --help")}
 			}
 			client, err := kube.Connect(kubeconfig)
 			if err != nil {
@@ -67,8 +67,8 @@ portal's picture, also where a step failed: the exit code is 1 then.`,
 	cmd.Flags().BoolVar(&s.Changes, "changes", true, "also make the commits that follow, and show what comes of them and of drift")
 	cmd.Flags().BoolVar(&s.Strict, "strict", false, "fail where this cluster cannot show what is asked for, instead of noting it as not proven here")
 	cmd.Flags().StringSliceVar(&s.Faults, "faults", nil, "then have these go wrong, and show that each is detected, explained and survived: "+strings.Join(proof.Faults(), ", ")+"; "+proof.AllFaults)
-	cmd.Flags().StringSliceVar(&s.Platform, "platform", nil, "then show these optional parts of the charts on what they are made for: "+strings.Join(proof.PlatformNames(), ", ")+"; "+proof.AllFaults)
-	cmd.Flags().StringVar(&s.Components, "components", "", "the folder with the manifests of what --platform runs on, as gitops platform names them: NAME.yaml")
+	cmd.Flags().StringSliceVar(&s.Features, "features", nil, "then show these optional parts of the charts on what they are made for: "+strings.Join(proof.FeatureNames(), ", ")+"; "+proof.AllFaults)
+	cmd.Flags().StringVar(&s.Components, "components", "", "the folder with the manifests of what --features run on, as gitops features names them: NAME.yaml")
 	cmd.Flags().StringVar(&s.HTTPS, "https", "https://docker:8443", "the address of the nodes' port 30443, the ingress controller's for TLS")
 	cmd.Flags().StringVar(&s.Cluster, "cluster", "", "the kind cluster's name in the Docker daemon of DOCKER_HOST, fenced in: show that it asked for nothing outside; faults need it")
 	cmd.Flags().StringVar(&s.Registry, "registry", "", "the registry that the cluster pulls from, HOST:PORT over plain http; faults need it")
@@ -88,17 +88,17 @@ func newFaults() *cobra.Command {
 	}
 }
 
-func newPlatform() *cobra.Command {
+func newFeatures() *cobra.Command {
 	var workers int
 	cmd := &cobra.Command{
-		Use:   "platform [NAME]…",
+		Use:   "features [NAME]…",
 		Short: "List the optional parts of the charts that prove can show, and what they run on; refuse other names.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			scenarios, err := proof.Scenarios(args, workers)
+			features, err := proof.Features(args, workers)
 			if err != nil {
 				return err
 			}
-			return printJSON(cmd.OutOrStdout(), scenarios)
+			return printJSON(cmd.OutOrStdout(), features)
 		},
 	}
 	cmd.Flags().IntVar(&workers, "workers", 0, "nodes of the cluster beside the control plane")

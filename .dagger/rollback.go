@@ -252,7 +252,7 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
 	if !allowUnverified && !b.signature.named(m) {
-		return "", fmt.Errorf("%w: nothing was committed", errNobody)
+		return nil, fmt.Errorf("%w: nothing was committed", errNobody)
 	}
 	defer b.end(ctx)
 	failure := r.steps(ctx,

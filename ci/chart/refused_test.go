@@ -142,6 +142,22 @@ func TestRefusedValues(t *testing.T) {
 		"config by the environment":             {`{extraEnv: [{name: APP_CONFIG_auth_session_secret, value: x}]}`, chart.ErrTemplate, []string{"extraEnv[0] APP_CONFIG_auth_session_secret holds a secret in plain text", "valueFrom.secretKeyRef"}},
 		"address in the environment":            {`{extraEnv: [{name: DATABASE_URL, value: "postgres://u:p@db/x"}]}`, chart.ErrTemplate, []string{"extraEnv[0] DATABASE_URL holds a secret in plain text", "valueFrom.secretKeyRef"}},
 		"secret of a sidecar":                   {`{extraContainers: [{name: a, image: b, env: [{name: API_TOKEN, value: x}]}]}`, chart.ErrTemplate, []string{"extraContainers[0].env[0] API_TOKEN holds a secret in plain text", "valueFrom.secretKeyRef"}},
+		"strategy of two minds":                 {`{strategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}}`, chart.ErrTemplate, []string{"strategy.type is Recreate", "strategy.rollingUpdate"}},
+		"strategy that moves nothing":           {`{strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0%}}}`, chart.ErrTemplate, []string{"strategy.rollingUpdate.maxSurge", "strategy.rollingUpdate.maxUnavailable", "larger"}},
+		"two ports of one number":               {`{service: {ports: [{name: backend, port: 80}, {name: frontend, port: 80}]}}`, chart.ErrTemplate, []string{"service.ports", "both on 80"}},
+		"outside traffic of an inside":          {`{service: {externalTrafficPolicy: Local}}`, chart.ErrTemplate, []string{"service.externalTrafficPolicy", "NodePort or LoadBalancer"}},
+		"sources of no load balancer":           {`{service: {loadBalancerSourceRanges: [203.0.113.0/24]}}`, chart.ErrTemplate, []string{"service.loadBalancerSourceRanges", "set service.type to LoadBalancer"}},
+		"certificate renewed at once":           {`{certManager: {certificate: {duration: 24h, renewBefore: 1440m}}}`, chart.ErrTemplate, []string{"certManager.certificate.renewBefore is 1440m", "certManager.certificate.duration 24h", "shorter"}},
+		"env with two values":                   {`{extraEnv: [{name: A, value: a, valueFrom: {}}]}`, chart.ErrTemplate, []string{"extraEnv[0] A wants value or valueFrom"}},
+		"env without a value":                   {`{env: [{name: A}]}`, chart.ErrTemplate, []string{"env[0] A wants value or valueFrom"}},
+		"network that is none":                  {`{networkPolicy: {https: [{ipBlock: {cidr: 300.0.0.0/8}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/cidr"}},
+		"network of too many bits":              {`{networkPolicy: {database: [{ipBlock: {cidr: 192.0.2.5/33}}]}}`, chart.ErrSchema, []string{"/networkPolicy/database/0/ipBlock/cidr"}},
+		"network of IPv6 that is none":          {`{networkPolicy: {https: [{ipBlock: {cidr: 2001:db8/32}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/cidr"}},
+		"exception that is none":                {`{networkPolicy: {https: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0]}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/except/0"}},
+		"source range that is none":             {`{service: {type: LoadBalancer, loadBalancerSourceRanges: [1.2.3/8]}}`, chart.ErrSchema, []string{"/service/loadBalancerSourceRanges/0"}},
+		"schedule of minute 60":                 {`{backup: {schedule: "60 2 * * *"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
+		"schedule of weekday 7":                 {`{backup: {schedule: "0 2 * * 7"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
+		"schedule of words":                     {`{backup: {schedule: "every day at two o'clock"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
 		"log level of its own":                  {`{logLevel: loud}`, chart.ErrSchema, []string{"/logLevel", "debug"}},
 		"container without an image":            {`{extraContainers: [{name: a}]}`, chart.ErrSchema, []string{"/extraContainers/0", "image"}},
 		"object without a kind":                 {`{extraObjects: [{apiVersion: v1}]}`, chart.ErrSchema, []string{"/extraObjects/0", "kind"}},
@@ -157,6 +173,19 @@ func TestRefusedValues(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is unusual and right is taken.
+func TestUnusualValuesAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, schedule := range []string{"@hourly", "*/5 0-23/2 1,15 JAN-mar Mon-Fri", "00 03 01 12 0", "17 2 * * *", "0,30 * */2 * 6"} {
+		for _, network := range []string{"0.0.0.0/0", "::/0", "2001:db8::/32", "fe80::1/128", "1:2:3:4:5:6:7:8/64", "192.0.2.255/32"} {
+			values := write(t, fmt.Sprintf(`{backup: {schedule: %q}, networkPolicy: {https: [{ipBlock: {cidr: %q}}]}}`, schedule, network))
+			if _, err := chart.Render(t.Context(), dir, chart.Release{}, values); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

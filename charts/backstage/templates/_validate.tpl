@@ -7,6 +7,22 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- fail (printf "service.ports has no port named %q: keep both names, backend and frontend, and change their numbers only" $name) }}
 {{- end }}
 {{- end }}
+{{- if eq (include "backstage.servicePort" (list . "backend")) (include "backstage.servicePort" (list . "frontend")) }}
+{{- fail (printf "service.ports has backend and frontend both on %s: a Service has one port of a number, give them different ones" (include "backstage.servicePort" (list . "backend"))) }}
+{{- end }}
+{{- if and (eq .Values.service.type "ClusterIP") .Values.service.externalTrafficPolicy }}
+{{- fail (printf "service.externalTrafficPolicy is %q and service.type ClusterIP, which nobody outside reaches: leave it out, or set service.type to NodePort or LoadBalancer" .Values.service.externalTrafficPolicy) }}
+{{- end }}
+{{- if and (has .Values.service.type (list "ClusterIP" "NodePort")) .Values.service.loadBalancerSourceRanges }}
+{{- fail (printf "service.loadBalancerSourceRanges is set and service.type %s: only a load balancer has them; leave it out, or set service.type to LoadBalancer" .Values.service.type) }}
+{{- end }}
+{{- range $name := list "env" "extraEnv" }}
+{{- range $i, $variable := get $.Values $name }}
+{{- if eq (hasKey $variable "value") (hasKey $variable "valueFrom") }}
+{{- fail (printf "%s[%d] %s wants value or valueFrom, one of the two" $name $i $variable.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $baseUrl := dig "app" "baseUrl" "" .Values.appConfig }}
 {{- range concat .Values.env .Values.extraEnv }}
 {{- if eq .name "GITHUB_TOKEN" }}
@@ -85,6 +101,14 @@ What refers to a variable, as ${NAME} of Backstage or $(NAME) of Kubernetes, is 
 {{- end }}
 
 {{- define "backstage.validateScale" -}}
+{{- with .Values.strategy.rollingUpdate }}
+{{- if eq (toString $.Values.strategy.type) "Recreate" }}
+{{- fail "strategy.type is Recreate and strategy.rollingUpdate is set: leave the latter out, or set strategy.type to RollingUpdate" }}
+{{- end }}
+{{- if and (regexMatch "^0+%?$" (toString .maxSurge)) (regexMatch "^0+%?$" (toString .maxUnavailable)) }}
+{{- fail "strategy.rollingUpdate.maxSurge and strategy.rollingUpdate.maxUnavailable are both 0: no pod could ever be replaced; make one of them larger" }}
+{{- end }}
+{{- end }}
 {{- $fewest := int .Values.replicas }}
 {{- with .Values.autoscaling }}
 {{- if .enabled }}
@@ -201,6 +225,16 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- end }}
 {{- end }}
 
+{{/* The seconds of a duration such as 1h30m: "backstage.seconds" "1h30m" is 5400. */}}
+{{- define "backstage.seconds" -}}
+{{- $sum := 0 }}
+{{- range $part := ternary (regexFindAll "[0-9]+[hms]" . -1) list (regexMatch "^([0-9]+[hms])+$" .) }}
+{{- $unit := get (dict "h" 3600 "m" 60 "s" 1) (regexFind "[hms]$" $part) }}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" $part | int) $unit) }}
+{{- end }}
+{{- $sum }}
+{{- end }}
+
 {{- define "backstage.validateAccess" -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.enabled needs at least one name in ingress.hosts" }}
@@ -216,6 +250,11 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- if not (include "backstage.hosts" $ | fromYamlArray) }}
 {{- fail "certManager.certificate.enabled wants a name to certify: set ingress.enabled with ingress.hosts, or httpRoute.enabled with httpRoute.hostnames" }}
 {{- end }}
+{{- end }}
+{{- $duration := include "backstage.seconds" .certificate.duration | int }}
+{{- $renewBefore := include "backstage.seconds" .certificate.renewBefore | int }}
+{{- if and $duration $renewBefore (ge $renewBefore $duration) }}
+{{- fail (printf "certManager.certificate.renewBefore is %s and certManager.certificate.duration %s: a certificate would have to be renewed before it is valid; make the former shorter" .certificate.renewBefore .certificate.duration) }}
 {{- end }}
 {{- if and .issuer.acme.server (not .issuer.create) }}
 {{- fail "certManager.issuer.acme.server is set and certManager.issuer.create is not: no Issuer would use it" }}

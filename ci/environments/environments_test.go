@@ -351,6 +351,50 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// Of this repository's own environments, one that nothing was promoted to runs nothing, and prod is what people may reach.
+func TestUnpromotedEnvironmentsRunNothing(t *testing.T) {
+	t.Parallel()
+	c, err := environments.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	promoted := filepath.Join(t.TempDir(), "promoted.yaml")
+	if err := os.WriteFile(promoted, []byte(`image: {tag: "1.0.0", digest: "`+digest("1")+`"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range c.Environments {
+		for _, values := range [][]string{{filepath.Join(root, e.Values)}, {filepath.Join(root, e.Values), promoted}} {
+			out, err := chart.Render(t.Context(), filepath.Join(root, c.Chart), chart.Release{}, values...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds := map[string]bool{}
+			stopped := false
+			for _, m := range out.Manifests {
+				kinds[m.Kind] = true
+				stopped = stopped || m.Kind == "Deployment" && strings.Contains(m.YAML, "replicas: 0\n")
+				if m.Kind == "ConfigMap" && e.Name == "prod" && strings.Contains(m.YAML, "app-config.yaml") && !strings.Contains(m.YAML, "dangerouslyAllowOutsideDevelopment: false") {
+					t.Errorf("everybody may sign in to prod:\n%s", m.YAML)
+				}
+			}
+			if want := i > 0 && len(values) == 1; stopped != want {
+				t.Errorf("%s with %d values files has no pods: %t, want %t", e.Name, len(values), stopped, want)
+			}
+			if e.Name != "prod" {
+				continue
+			}
+			for _, kind := range []string{"NetworkPolicy", "Certificate", "ServiceMonitor", "CronJob", "PodDisruptionBudget"} {
+				if !kinds[kind] {
+					t.Errorf("prod has no %s", kind)
+				}
+			}
+			if kinds["PrometheusRule"] == stopped || kinds["HorizontalPodAutoscaler"] == stopped {
+				t.Errorf("prod, with no pods: %t, has %v", stopped, kinds)
+			}
+		}
+	}
+}
+
 func TestDiff(t *testing.T) {
 	t.Parallel()
 	before := checkout(t, nil)

@@ -338,7 +338,8 @@ func (s *Session) place(ctx context.Context, namespace string, database bool) er
 	return s.provide(ctx, namespace)
 }
 
-// environmentValues fit an environment into this cluster: it is small, and has no autoscaler's metrics.
+// environmentValues fit an environment into this cluster: it is small, and has no autoscaler's metrics. What wants further
+// components is proven by parts of its own, with those.
 func environmentValues() map[string]any {
 	few := func(memory string) map[string]any {
 		return map[string]any{"requests": map[string]any{"cpu": "10m", "memory": memory}}
@@ -347,6 +348,12 @@ func environmentValues() map[string]any {
 		"resources":           map[string]any{"backend": few("256Mi"), "frontend": few("192Mi")},
 		"autoscaling":         map[string]any{"enabled": false},
 		"podDisruptionBudget": map[string]any{"enabled": false},
+		"networkPolicy":       map[string]any{"enabled": false},
+		"certManager":         map[string]any{"certificate": map[string]any{"enabled": false}},
+		"metrics": map[string]any{
+			"enabled": false, "serviceMonitor": map[string]any{"enabled": false},
+			"prometheusRule": map[string]any{"enabled": false}, "dashboard": map[string]any{"enabled": false},
+		},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/chart"
+	"github.com/backstage-gitops/backstage-gitops/ci/environments"
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
@@ -138,6 +141,41 @@ func TestRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// Every environment of the repository fits into the proof's cluster, which has none of what prod expects there.
+func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
+	t.Parallel()
+	const root = "../.."
+	checkout, err := environments.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range checkout.Environments {
+		values := environmentValues()
+		maps.Copy(values, postgresValues())
+		values["image"] = map[string]any{"tag": "a", "digest": "sha256:" + strings.Repeat("0", 64)}
+		text, err := merged(filepath.Join(root, e.Values), values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		rendered, err := chart.Render(t.Context(), filepath.Join(root, checkout.Chart), chart.Release{}, file)
+		if err != nil {
+			t.Fatalf("%s: %v", e.Name, err)
+		}
+		for _, m := range rendered.Manifests {
+			if strings.Contains(m.Group, "cert-manager") || strings.Contains(m.Group, "coreos") || m.Kind == "NetworkPolicy" || m.Kind == "HorizontalPodAutoscaler" {
+				t.Errorf("%s has a %s, which this cluster does not know", e.Name, m.Kind)
+			}
+			if m.Kind == "Deployment" && !strings.Contains(m.YAML, "replicas: 1\n") {
+				t.Errorf("%s has no pod:\n%s", e.Name, m.YAML)
+			}
+		}
 	}
 }
 

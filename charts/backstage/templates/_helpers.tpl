@@ -84,6 +84,11 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* Whether the portal may not run yet: there is no image that cannot be exchanged for another. */}}
+{{- define "backstage.unreleased" -}}
+{{- if and .Values.image.requireDigest (not .Values.image.digest) }}true{{ end }}
+{{- end }}
+
 {{/* The port of the Service under a name: "backstage.servicePort" (list . "backend"). */}}
 {{- define "backstage.servicePort" -}}
 {{- $name := index . 1 }}

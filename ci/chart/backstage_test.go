@@ -616,6 +616,25 @@ func TestConfigurationRollsPodsOnlyWhereItHasTo(t *testing.T) {
 	}
 }
 
+// A Job cannot be changed: Argo CD would fail at one of the same name and another pod.
+func TestAnotherRestoreIsAnotherJob(t *testing.T) {
+	t.Parallel()
+	name := func(more string) string {
+		return one[*batchv1.Job](t, objects(t, dir+"/ci/restore-values.yaml", write(t, more))).Name
+	}
+	for values, other := range map[string]bool{
+		`{database: {image: {tag: "17"}}}`:                   true,
+		`{backup: {resources: {limits: {memory: 1Gi}}}}`:     true,
+		`{backup: {nodeSelector: {disk: ssd}}}`:              true,
+		`{restore: {from: backstage-20261123T021700Z.dump}}`: true,
+		`{commonLabels: {team: platform}, replicas: 3}`:      false,
+	} {
+		if got := name(values) != name("{}"); got != other {
+			t.Errorf("%s makes another Job: %t, want %t", values, got, other)
+		}
+	}
+}
+
 // The pods of the running release must not change when only the chart's version does.
 func TestPodTemplateKnowsNoVersion(t *testing.T) {
 	t.Parallel()
@@ -659,10 +678,14 @@ func TestNotes(t *testing.T) {
 		values     []string
 		want, lack string
 	}{
-		"tag only":  {values: []string{write(t, `{image: {tag: "latest", digest: ""}}`)}, want: `WARNING: image.digest is empty, so the tag "latest"`},
-		"digest":    {values: []string{released}, want: "port-forward service/backstage 8000:8000 4001:4001", lack: "WARNING"},
-		"ingress":   {values: []string{dir + "/ci/ingress-values.yaml"}, want: "https://portal.example.org/", lack: "port-forward"},
-		"node port": {values: []string{dir + "/ci/nodeport-values.yaml"}, want: "get service backstage-nodeport", lack: "port-forward"},
+		"tag only":     {values: []string{write(t, `{image: {tag: "latest", digest: ""}}`)}, want: `WARNING: image.digest is empty, so the tag "latest"`},
+		"digest":       {values: []string{released}, want: "port-forward service/backstage 8000:8000 4001:4001", lack: "WARNING"},
+		"another host": {values: []string{write(t, `{ingress: {enabled: true, hosts: [a.example.org]}}`)}, want: "WARNING: appConfig.app.baseUrl is http://localhost:8000, and the portal is reached by a.example.org"},
+		"any host":     {values: []string{write(t, `{ingress: {enabled: true, hosts: ["*.example.org"]}, env: [], appConfig: {app: {baseUrl: "https://a.example.org"}}}`)}, want: "http://*.example.org/", lack: "appConfig.app.baseUrl"},
+		"latest dump":  {values: []string{dir + "/ci/restore-values.yaml"}, want: "WARNING: latest is the newest dump"},
+		"no digest":    {values: []string{write(t, `{image: {digest: "", requireDigest: true}}`)}, want: "NOTHING RUNS: image.requireDigest"},
+		"ingress":      {values: []string{dir + "/ci/ingress-values.yaml"}, want: "https://portal.example.org/", lack: "appConfig.app.baseUrl"},
+		"node port":    {values: []string{dir + "/ci/nodeport-values.yaml"}, want: "get service backstage-nodeport", lack: "port-forward"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -169,6 +169,19 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
+{{/* Where the pods of backup and restore run, and as whom. */}}
+{{- define "backstage.toolPlace" -}}
+{{- with .Values.backup.serviceAccountName }}
+serviceAccountName: {{ . | quote }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+{{- with get $.Values.backup $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "backstage.toolVolumes" -}}
 - name: scripts
   configMap:
@@ -189,7 +202,7 @@ volumeMounts:
 {{- default (include "backstage.suffixed" (list . "backup")) .Values.backup.volume.existingClaim }}
 {{- end }}
 
-{{/* A Job cannot be changed: each dump has one of its own. */}}
+{{/* A Job cannot be changed: each dump has one of its own, and so has each change of what restores it. */}}
 {{- define "backstage.restoreName" -}}
-{{- include "backstage.suffixed" (list . (printf "restore-%s" (.Values.restore.from | sha256sum | trunc 8))) }}
+{{- include "backstage.suffixed" (list . (printf "restore-%s" (include "backstage.restoreSpec" . | sha256sum | trunc 8))) }}
 {{- end }}

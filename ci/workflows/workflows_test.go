@@ -16,6 +16,8 @@ import (
 
 	"github.com/backstage-gitops/backstage-gitops/ci/bump"
 	"github.com/backstage-gitops/backstage-gitops/ci/commit"
+	"github.com/backstage-gitops/backstage-gitops/ci/git"
+	"github.com/backstage-gitops/backstage-gitops/ci/source"
 )
 
 const dir = "../../.github/workflows"
@@ -33,7 +35,7 @@ func files(t *testing.T) map[string]string {
 			found[strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))] = file
 		}
 	}
-	for _, name := range []string{"ci", "release"} {
+	for _, name := range []string{"ci", "e2e", "finish", "promote", "release", "rollback"} {
 		if found[name] == "" {
 			t.Fatalf("no workflow %s in %s", name, dir)
 		}
@@ -94,11 +96,18 @@ func TestRules(t *testing.T) {
 					t.Errorf("job %s may run for six hours", id)
 				}
 			}
+			if name == "finish" {
+				return // it starts others; see TestFinish
+			}
 			for id, job := range workflow.Jobs {
 				var calls []string
 				for _, step := range job.Steps {
-					// What tells of a failure calls nothing.
-					if run, ok := step.Exec.(*actionlint.ExecRun); ok && (step.If == nil || step.If.Value != "failure()") {
+					run, ok := step.Exec.(*actionlint.ExecRun)
+					switch {
+					case !ok:
+					case strings.HasPrefix(run.Run.Value, tells), step.If != nil && step.If.Value == callFailed:
+						// What tells of the call calls nothing.
+					default:
 						calls = append(calls, run.Run.Value)
 					}
 				}
@@ -110,22 +119,115 @@ func TestRules(t *testing.T) {
 	}
 }
 
+const (
+	// tells is how the step begins that tells of a call that has a report, also where that is of a failure.
+	tells = `"$RUNNER_TEMP/job/gitops" actions `
+	// callFailed is the condition of the one that tells of a call without.
+	callFailed = "failure() && steps.call.outcome == 'failure'"
+)
+
 // uses matches any reference to an action or a reusable workflow; pinned is how it has to look.
 var (
 	uses   = regexp.MustCompile(`(?m)^\s*-?\s*uses:.*$`)
 	pinned = regexp.MustCompile(`^\s*-?\s*uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 )
 
-// A release commits to the branch whose pushes start it. Three things keep that from going round: the commit's message,
-// here; the paths it changes, below; and that a release of it finds nothing to do, which ci/acceptance and ci/workflows/act
-// show with real ones.
+// A release commits to the branch whose pushes start it. Three things keep that from going round: the commit's message; the
+// paths it changes; and that a release of it finds nothing to do. ci/acceptance and ci/workflows/act show the last with
+// real ones.
 func TestReleaseSaysThatItStartsNothing(t *testing.T) {
 	t.Parallel()
-	message := commit.Release{Chart: "charts/backstage", Image: "docker.io/user/portal", Pin: bump.Pin{Tag: "1.2.3", Digest: "sha256:0"}}.Message()
-	// https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs
-	if title, _, _ := strings.Cut(message, "\n"); !strings.HasSuffix(title, " [skip ci]") {
-		t.Errorf("%q starts workflows", title)
+	repo, released := releasedCheckout(t)
+	message, err := repo.Run(t.Context(), "log", "-1", "--format=%s", released.SHA)
+	if err != nil {
+		t.Fatal(err)
 	}
+	// https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs
+	if !strings.HasSuffix(message, " [skip ci]") {
+		t.Errorf("%q starts workflows", message)
+	}
+}
+
+func TestReleaseChangesIgnoredPaths(t *testing.T) {
+	t.Parallel()
+	repo, released := releasedCheckout(t)
+	changed, err := repo.Run(t.Context(), "diff", "--name-only", released.Parent, released.SHA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed == "" {
+		t.Error("it changes nothing")
+	}
+	workflow, _ := steps(t, files(t)["release"])
+	for file := range strings.FieldsSeq(changed) {
+		ignored := slices.ContainsFunc(workflow.On, func(e actionlint.Event) bool {
+			hook, ok := e.(*actionlint.WebhookEvent)
+			return ok && hook.Hook.Value == "push" && hook.PathsIgnore != nil && slices.ContainsFunc(hook.PathsIgnore.Values, func(p *actionlint.String) bool {
+				folder, all := strings.CutSuffix(p.Value, "**")
+				return all && strings.HasPrefix(file, folder)
+			})
+		})
+		if !ignored {
+			t.Errorf("it changes %s, and a push of that starts a release", file)
+		}
+	}
+}
+
+// The image's tag is that of its inputs, which the commit does not touch, so the chart names the image already.
+func TestReleaseOfAReleaseFindsNothing(t *testing.T) {
+	t.Parallel()
+	repo, released := releasedCheckout(t)
+	inputs := source.Options{App: "backstage", Chart: "charts/backstage", Inputs: []string{"backstage"}, Branch: "main"}
+	before, err := source.Read(t.Context(), repo.Dir(), inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Run(t.Context(), "checkout", "-q", "-B", "main", released.SHA); err != nil {
+		t.Fatal(err)
+	}
+	after, err := source.Read(t.Context(), repo.Dir(), inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Revision == before.Revision || after.Tag != before.Tag || after.InputsRevision != before.InputsRevision {
+		t.Errorf("before the commit %+v, after it %+v: want another revision, and the same image", before, after)
+	}
+	again, err := commit.Create(t.Context(), repo.Dir(), "HEAD", theRelease)
+	if err != nil || !again.Nothing || again.SHA != released.SHA {
+		t.Errorf("the release of the release is %+v, %v; want nothing", again, err)
+	}
+}
+
+var theRelease = commit.Release{Chart: "charts/backstage", Image: "docker.io/user/portal", Pin: bump.Pin{Tag: "1.2.3", Digest: "sha256:" + strings.Repeat("0", 64)}}
+
+// releasedCheckout is a checkout on main, and the commit of a release of it.
+func releasedCheckout(t *testing.T) (*git.Repo, commit.Commit) {
+	t.Helper()
+	dir := t.TempDir()
+	repo := git.Open(dir)
+	for name, text := range map[string]string{
+		"backstage/packages/backend/package.json": "{}\n", "backstage/package.json": "{}\n", "backstage/yarn.lock": "\n",
+		"charts/backstage/Chart.yaml":  "apiVersion: v2\nname: backstage\nversion: 0.1.0\nappVersion: \"0\"\n",
+		"charts/backstage/values.yaml": "image:\n  registry: docker.io\n  repository: user/portal\n  tag: latest\n  digest: \"\"\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "feat: start"}} {
+		if _, err := repo.Run(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	released, err := commit.Create(t.Context(), dir, "HEAD", theRelease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo, released
 }
 
 func TestReleaseDoesNotStartItself(t *testing.T) {
@@ -135,6 +237,15 @@ func TestReleaseDoesNotStartItself(t *testing.T) {
 		hook, ok := event.(*actionlint.WebhookEvent)
 		// A person publishes a version.
 		if ok && hook.Hook.Value == "release" && len(hook.Types) == 1 && hook.Types[0].Value == "published" {
+			continue
+		}
+		// So does one by hand, of main, and finish.yml after a merge.
+		if event.EventName() == "workflow_dispatch" {
+			for id, job := range workflow.Jobs {
+				if job.If == nil || !strings.HasSuffix(job.If.Value, "&& (github.event_name != 'workflow_dispatch' || github.ref == 'refs/heads/main')") {
+					t.Errorf("%s is of other branches than main, by hand", id)
+				}
+			}
 			continue
 		}
 		if !ok || hook.Hook.Value != "push" {
@@ -161,7 +272,7 @@ func TestReleaseDoesNotStartItself(t *testing.T) {
 	}
 	for _, step := range steps {
 		run, ok := step.Exec.(*actionlint.ExecRun)
-		if !ok || step.If != nil {
+		if !ok || !strings.HasPrefix(run.Run.Value, "./daggerw ") {
 			continue
 		}
 		for _, secret := range []string{"--password env://DOCKERHUB_TOKEN", "--token env://GITHUB_TOKEN"} {
@@ -169,67 +280,6 @@ func TestReleaseDoesNotStartItself(t *testing.T) {
 				t.Errorf("the call lacks %s", secret)
 			}
 		}
-	}
-}
-
-// The scripts of a release are run as GitHub's runner does, with something in the place of daggerw that prints what
-// the Dagger CLI does.
-func TestReleaseWritesTheJobSummary(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		cli     string
-		fails   bool
-		summary string
-	}{
-		"released": {
-			cli:     `echo "1 : connect DONE" >&2; echo "## Released"; echo "2 : release DONE" >&2`,
-			summary: "## Released\n",
-		},
-		"failed": {
-			cli:     `echo "1 : ! the registry says no" >&2; printf "Error: the registry says no\n\n## Release failed\n" >&2; exit 1`,
-			fails:   true,
-			summary: "Error: the registry says no\n\n## Release failed\n",
-		},
-	}
-	_, steps := steps(t, files(t)["release"])
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "daggerw"), []byte("#!/bin/sh\n"+c.cli+"\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			summary := filepath.Join(dir, "summary.md")
-			failed := false
-			for _, step := range steps {
-				script, ok := step.Exec.(*actionlint.ExecRun)
-				if !ok || step.If != nil && !failed {
-					continue
-				}
-				shell := []string{"-e", "-c"}
-				if script.Shell != nil && script.Shell.Value == "bash" {
-					shell = []string{"--noprofile", "--norc", "-eo", "pipefail", "-c"}
-				}
-				cmd := exec.CommandContext(t.Context(), "bash", append(shell, script.Run.Value)...)
-				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+summary, "RUNNER_TEMP="+dir)
-				output, err := cmd.CombinedOutput()
-				if err != nil && step.If != nil {
-					t.Fatalf("%s: %v\n%s", script.Run.Value, err, output)
-				}
-				failed = failed || err != nil
-			}
-			if failed != c.fails {
-				t.Errorf("the job failed: %t, want %t", failed, c.fails)
-			}
-			written, err := os.ReadFile(summary)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if string(written) != c.summary {
-				t.Errorf("the summary is %q, want %q", written, c.summary)
-			}
-		})
 	}
 }
 
@@ -262,6 +312,8 @@ func TestSecrets(t *testing.T) {
 		"a rollback by an App":     {"rollback", true, [][]string{app}, nil},
 		"a release by a token":     {"release", false, nil, app},
 		"by a token":               {"promote", false, nil, app},
+		"the API's address":        {"release", false, [][]string{{"--api-url", "https://github.com/api/v3"}}, nil},
+		"what built the image":     {"release", false, [][]string{{"--builder", "https://github.com/acme/portal/.github/workflows/release.yml@refs/heads/main"}}, nil},
 		"where the image is from":  {"promote", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
 		"where the image was from": {"rollback", false, [][]string{{"--url", "https://github.com/acme/portal", "--builder", ""}}, nil},
 	}
@@ -275,13 +327,14 @@ func TestSecrets(t *testing.T) {
 			}
 			for _, step := range steps {
 				script, ok := step.Exec.(*actionlint.ExecRun)
-				if !ok || step.If != nil {
+				if !ok || !strings.HasPrefix(script.Run.Value, "./daggerw ") {
 					continue
 				}
 				cmd := exec.CommandContext(t.Context(), "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script.Run.Value)
 				cmd.Dir = dir
 				cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"), "RUNNER_TEMP="+dir, "APP_KEY=",
-					"REMOTE=https://github.com/acme/portal.git", "RELEASE_WORKFLOW="+workflow, "COSIGN_KEY=",
+					"REMOTE=https://github.com/acme/portal.git", "GITHUB_API_URL=https://github.com/api/v3", "GITHUB_SERVER_URL=https://github.com",
+					"GITHUB_WORKFLOW_REF=acme/portal/.github/workflows/release.yml@refs/heads/main", "KUBECONFIG_TEXT=", "RELEASE_WORKFLOW="+workflow, "COSIGN_KEY=",
 					"DOCKERHUB_TOKEN="+canary, "GITHUB_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+canary, "ACTIONS_ID_TOKEN_REQUEST_URL="+canary)
 				if c.key {
 					cmd.Env = append(cmd.Env, "COSIGN_KEY="+canary+"\nof two lines", "COSIGN_PASSWORD="+canary,

@@ -45,7 +45,7 @@ type Token struct {
 	Value string
 	// Login is whom it belongs to.
 	Login string
-	// Permissions are those of a fine-grained token or an App: contents, pull_requests, each read or write.
+	// Permissions are those of a fine-grained token or an App: contents, pull_requests, actions, each read or write.
 	Permissions map[string]string
 	// Scopes, where not nil, make it a classic token.
 	Scopes []string
@@ -95,13 +95,14 @@ type Server struct {
 	tokens  []Token
 	pulls   map[string][]*Pull
 	said    int64 // the number of comments
+	runs    map[string][]Run
 	seen    []Request
 	instead func(http.ResponseWriter, *http.Request) bool
 }
 
 // New makes the missing repositories. They are empty; give them a first commit with git, at Dir.
 func New(ctx context.Context, c Config) (*Server, error) {
-	s := &Server{config: c, mux: http.NewServeMux(), git: map[string]http.Handler{}, tokens: slices.Clone(c.Tokens), pulls: map[string][]*Pull{}}
+	s := &Server{config: c, mux: http.NewServeMux(), git: map[string]http.Handler{}, tokens: slices.Clone(c.Tokens), pulls: map[string][]*Pull{}, runs: map[string][]Run{}}
 	owners := map[string][]string{}
 	for _, name := range c.Repositories {
 		owner, repo, ok := strings.Cut(name, "/")
@@ -127,22 +128,24 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s.mux.HandleFunc("GET /api/v3/user", s.user)
 	for pattern, e := range map[string]endpoint{
 		"GET " + repo: {"metadata=read", s.repository, true},
-		"GET " + repo + "/git/ref/heads/{ref...}":    {"contents=read", s.reference, true},
-		"GET " + repo + "/branches/{branch...}":      {"contents=read", s.branch, true},
-		"GET " + repo + "/git/commits/{sha}":         {"contents=read", s.getCommit, true},
-		"POST " + repo + "/git/blobs":                {"contents=write", s.blob, true},
-		"POST " + repo + "/git/trees":                {"contents=write", s.tree, true},
-		"POST " + repo + "/git/commits":              {"contents=write", s.commit, true},
-		"POST " + repo + "/git/refs":                 {"contents=write", s.createRef, false},
-		"PATCH " + repo + "/git/refs/heads/{ref...}": {"contents=write", s.updateRef, false},
-		"GET " + repo + "/pulls":                     {"pull_requests=read", s.listPulls, false},
-		"POST " + repo + "/pulls":                    {"pull_requests=write", s.createPull, false},
-		"PATCH " + repo + "/pulls/{number}":          {"pull_requests=write", s.updatePull, false},
-		"PUT " + repo + "/pulls/{number}/merge":      {"contents=write", s.mergePull, false},
-		"POST " + repo + "/issues/{number}/labels":   {"pull_requests=write", s.addLabels, false},
-		"GET " + repo + "/issues/{number}/comments":  {"pull_requests=read", s.listComments, false},
-		"POST " + repo + "/issues/{number}/comments": {"pull_requests=write", s.addComment, false},
-		"PATCH " + repo + "/issues/comments/{id}":    {"pull_requests=write", s.editComment, false},
+		"GET " + repo + "/git/ref/heads/{ref...}":                   {"contents=read", s.reference, true},
+		"GET " + repo + "/branches/{branch...}":                     {"contents=read", s.branch, true},
+		"GET " + repo + "/git/commits/{sha}":                        {"contents=read", s.getCommit, true},
+		"POST " + repo + "/git/blobs":                               {"contents=write", s.blob, true},
+		"POST " + repo + "/git/trees":                               {"contents=write", s.tree, true},
+		"POST " + repo + "/git/commits":                             {"contents=write", s.commit, true},
+		"POST " + repo + "/git/refs":                                {"contents=write", s.createRef, false},
+		"PATCH " + repo + "/git/refs/heads/{ref...}":                {"contents=write", s.updateRef, false},
+		"GET " + repo + "/pulls":                                    {"pull_requests=read", s.listPulls, false},
+		"POST " + repo + "/pulls":                                   {"pull_requests=write", s.createPull, false},
+		"PATCH " + repo + "/pulls/{number}":                         {"pull_requests=write", s.updatePull, false},
+		"PUT " + repo + "/pulls/{number}/merge":                     {"contents=write", s.mergePull, false},
+		"POST " + repo + "/issues/{number}/labels":                  {"pull_requests=write", s.addLabels, false},
+		"GET " + repo + "/issues/{number}/comments":                 {"pull_requests=read", s.listComments, false},
+		"POST " + repo + "/issues/{number}/comments":                {"pull_requests=write", s.addComment, false},
+		"PATCH " + repo + "/issues/comments/{id}":                   {"pull_requests=write", s.editComment, false},
+		"GET " + repo + "/actions/runs":                             {"actions=read", s.listRuns, false},
+		"POST " + repo + "/actions/workflows/{workflow}/dispatches": {"actions=write", s.dispatch, false},
 	} {
 		s.mux.Handle(pattern, s.api(e))
 	}

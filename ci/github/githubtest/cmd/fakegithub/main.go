@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string) error {
 		create    = flags.String("create", "", "make these repositories where they are missing, OWNER/NAME,…")
 		listen    = flags.String("listen", "127.0.0.1:8080", "the address to listen on")
 		protected = flags.String("protected", "", "branches that take pull requests only, with commas between them")
-		granted   = flags.String("permissions", "contents=write,pull_requests=write", "what the token and the App may do, NAME=LEVEL,…")
+		granted   = flags.String("permissions", "contents=write,pull_requests=write,actions=write", "what the token and the App may do, NAME=LEVEL,…")
 		appKey    = flags.String("app-key", "", "the file of the public key of the GitHub App 7, whose installation is 9, PEM")
 	)
 	if err := flags.Parse(args); err != nil {

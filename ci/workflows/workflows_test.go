@@ -206,7 +206,7 @@ func releasedCheckout(t *testing.T) (*git.Repo, commit.Commit) {
 	dir := t.TempDir()
 	repo := git.Open(dir)
 	for name, text := range map[string]string{
-		"backstage/packages/backend/package.json": "{}\n", "backstage/package.json": "{}\n", "backstage/yarn.lock": "\n",
+		"backstage/packages/backend/package.json": "{}\n", "backstage/package.json": "{}\n", "backstage/yarn.lock": "\n", "backstage/packages/app/package.json": "{}\n",
 		"charts/backstage/Chart.yaml":  "apiVersion: v2\nname: backstage\nversion: 0.1.0\nappVersion: \"0\"\n",
 		"charts/backstage/values.yaml": "image:\n  registry: docker.io\n  repository: user/portal\n  tag: latest\n  digest: \"\"\n",
 	} {

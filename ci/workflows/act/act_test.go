@@ -35,7 +35,6 @@ func TestRelease(t *testing.T) {
 	// An image of its own: the embedded registry may hold one of HEAD, which names another repository.
 	g.change("main", "backstage/README.md", "\n<!-- "+rand.Text()+" -->\n")
 	head := g.git("rev-parse", "main")
-	variables := []string{"--var", "DOCKERHUB_USERNAME=somebody", "--var", "IMAGE=localhost:5000/backstage-gitops"}
 	g.signingKey()
 	app := append(slices.Clone(variables), "--var", "APP_ID=7", "--var", "APP_INSTALLATION_ID=9")
 
@@ -63,6 +62,12 @@ func TestRelease(t *testing.T) {
 	if digest == nil || !strings.Contains(log.summary(), "## Released") || !strings.Contains(log.summary(), digest[1]) {
 		t.Errorf("the job's summary does not tell of %q:\n%s", digest, log.summary())
 	}
+	if out := log.outputs(); digest != nil && (out["released"] != "true" || out["digest"] != digest[1] || out["image"] != "localhost:5000/backstage-gitops@"+digest[1] || out["commit"] != tip || out["tag"] == "") {
+		t.Errorf("the outputs are %v", out)
+	}
+	for _, kept := range []string{"report.json", "report.md", "release.proof.json", "proof/proof.json"} {
+		g.kept("release", kept)
+	}
 	if !strings.Contains(log.summary(), "signature, provenance and SBOM, before the commit") {
 		t.Errorf("the release is not signed:\n%s", log.summary())
 	}
@@ -75,12 +80,26 @@ func TestRelease(t *testing.T) {
 	if again := g.git("rev-parse", "main"); again != tip {
 		t.Errorf("main went on to %s", again)
 	}
+	if out := log.outputs(); out["released"] != "false" || digest != nil && out["digest"] != digest[1] {
+		t.Errorf("the outputs of the release of a release are %v", out)
+	}
 
-	// What was released goes on to the next environment.
+	// What was released goes on to the next environment, once somebody says that it runs well in the first one.
 	g.secrets["APP_KEY"] = g.appKey
-	log = g.run("promote.yml", "workflow_dispatch", map[string]any{"inputs": map[string]any{
-		"from": "dev", "to": "staging", "commit-by": "pull-request", "allow-downgrade": false, "allow-unverified": false,
-	}}, app...)
+	promotion := func(running string) map[string]any {
+		return map[string]any{"ref": "refs/heads/main", "inputs": map[string]any{
+			"from": "dev", "to": "staging", "commit-by": "pull-request", "running": running, "allow-unproven": false, "allow-downgrade": false, "allow-unverified": false,
+		}}
+	}
+	log = g.fails("promote.yml", "workflow_dispatch", promotion(""), app...)
+	if !strings.HasPrefix(log.summary(), "## Promotion failed\n") || !strings.Contains(log.summary(), "not proven: nobody asked Argo CD") {
+		t.Errorf("the summary of the promotion that nothing proves is\n%s", log.summary())
+	}
+	if digest == nil {
+		t.FailNow()
+	}
+	log = g.run("promote.yml", "workflow_dispatch", promotion(`{"application": "backstage-dev", "sync": "Synced", "health": "Healthy", "pods": [
+		{"name": "a", "current": true, "containers": [{"name": "backend", "imageID": "r/a@`+digest[1]+`", "ready": true}]}]}`), app...)
 	if !strings.Contains(log.summary(), "## Promoted") || !strings.Contains(log.summary(), "/pull/1") || !strings.Contains(log.summary(), "### Verified ") {
 		t.Errorf("the summary of the promotion is\n%s", log.summary())
 	}
@@ -94,6 +113,157 @@ func TestRelease(t *testing.T) {
 	if author := g.git("log", "-1", "--format=%an, %cn", "promote/staging"); author != "app-7[bot], GitHub" {
 		t.Errorf("author and committer of the promotion are %s", author)
 	}
+}
+
+// variables are those of a repository whose images go to the registry that is embedded in the engine.
+var variables = []string{"--var", "DOCKERHUB_USERNAME=somebody", "--var", "IMAGE=localhost:5000/backstage-gitops"}
+
+// A release that is taken back: a commit that GitHub makes, on top of the release's, with the image of the one before.
+func TestRollback(t *testing.T) {
+	g := newGitHub(t)
+	g.signingKey()
+	push := map[string]any{"ref": "refs/heads/main"}
+	var digests []string
+	for range 2 {
+		g.change("main", "backstage/README.md", "\n<!-- "+rand.Text()+" -->\n")
+		digests = append(digests, g.run("release.yml", "push", push, variables...).outputs()["digest"])
+	}
+	last := g.git("rev-parse", "main")
+	by := func(how string, finish bool) map[string]any {
+		return map[string]any{"ref": "refs/heads/main", "inputs": map[string]any{"commit-by": how, "finish": finish, "allow-unverified": false}}
+	}
+	// Nothing is taken back yet.
+	if log := g.run("rollback.yml", "workflow_dispatch", by("github", true), variables...); !strings.HasPrefix(log.summary(), "## Nothing to finish\n") {
+		t.Errorf("the summary of what there is not to finish is\n%s", log.summary())
+	}
+	log := g.run("rollback.yml", "workflow_dispatch", by("github", false), variables...)
+	tip := g.git("rev-parse", "main")
+	if out := log.outputs(); out["commit"] != tip || out["digest"] != digests[0] || !strings.HasPrefix(log.summary(), "## Rolled back to ") {
+		t.Errorf("main is at %s, the outputs are %v, the summary is\n%s", tip, out, log.summary())
+	}
+	if got := g.git("log", "-1", "--format=%P %an, %cn %s", "main"); !strings.HasPrefix(got, last+" github-actions[bot], GitHub revert: release ") || !strings.HasSuffix(got, " [skip ci]") {
+		t.Errorf("the commit is %s", got)
+	}
+	if values := g.git("show", "main:charts/backstage/values.yaml"); !strings.Contains(values, digests[0]) {
+		t.Errorf("the chart does not name %s:\n%s", digests[0], values)
+	}
+	g.kept("rollback", "report.md")
+	g.kept("rollback", "revert.json")
+
+	// Nothing was released before the first release that has a digest.
+	log = g.fails("rollback.yml", "workflow_dispatch", by("github", false), variables...)
+	if !strings.HasPrefix(log.summary(), "## Rollback failed\n") || g.git("rev-parse", "main") != tip {
+		t.Errorf("the summary of a rollback to nothing is\n%s", log.summary())
+	}
+}
+
+// Where main takes pull requests only a release waits in one. Its merge starts the release that completes it, and that one
+// finds nothing else to do.
+func TestProtected(t *testing.T) {
+	g := newGitHub(t, "--protected", "main")
+	g.signingKey()
+	head := g.git("rev-parse", "main")
+	log := g.run("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
+	if out := log.outputs(); !strings.HasPrefix(log.summary(), "## Proposed ") || out["released"] != "false" || out["commit"] != g.git("rev-parse", "gitops/backstage/main") || g.git("rev-parse", "main") != head {
+		t.Errorf("the outputs are %v, the summary is\n%s", out, log.summary())
+	}
+	g.api(http.MethodPut, "/pulls/1/merge", map[string]string{"merge_method": "squash"}, &struct{}{})
+	merged := g.git("rev-parse", "main")
+	if merged == head {
+		t.Fatal("nothing was merged")
+	}
+	g.run("finish.yml", "pull_request", closed("gitops/backstage/main", repository, true), variables...)
+	if started := g.started(); !slices.Equal(started, []string{"release.yml"}) {
+		t.Errorf("the merge started %q", started)
+	}
+	log = g.run("release.yml", "workflow_dispatch", map[string]any{"ref": "refs/heads/main"}, variables...)
+	if !strings.HasPrefix(log.summary(), "## Nothing to release") || g.git("rev-parse", "main") != merged {
+		t.Errorf("the summary of what completes the release is\n%s", log.summary())
+	}
+	g.kept("release", "release.proof.json")
+	// Another branch is not released, by hand either.
+	g.skips("release.yml", "workflow_dispatch", map[string]any{"ref": "refs/heads/topic"}, variables...)
+}
+
+// closed is the event of a pull request's end.
+func closed(head, owner string, merged bool) map[string]any {
+	return map[string]any{"action": "closed", "number": 1, "pull_request": map[string]any{
+		"number": 1, "merged": merged, "base": map[string]any{"ref": "main"},
+		"head": map[string]any{"ref": head, "repo": map[string]any{"full_name": owner}},
+	}}
+}
+
+// Only the merge of a release or a rollback of the repository itself starts anything.
+func TestFinish(t *testing.T) {
+	g := newGitHub(t)
+	for _, event := range []map[string]any{
+		closed("gitops/backstage/main", "somebody/fork", true),
+		closed("gitops/backstage/main", repository, false),
+		closed("promote/staging", repository, true),
+		closed("topic", repository, true),
+	} {
+		g.skips("finish.yml", "pull_request", event, variables...)
+	}
+	g.skips("finish.yml", "pull_request", closed("gitops/backstage/main", repository, true))
+	if started := g.started(); len(started) != 0 {
+		t.Errorf("it started %q", started)
+	}
+	g.run("finish.yml", "pull_request", closed("gitops/backstage/main", repository, true), variables...)
+	g.run("finish.yml", "pull_request", closed("rollback/backstage/main", repository, true), variables...)
+	if started := g.started(); !slices.Equal(started, []string{"release.yml", "rollback.yml"}) {
+		t.Errorf("it started %q", started)
+	}
+}
+
+// A release that fails has its failing step first in the summary, and nothing is committed.
+func TestReleaseFails(t *testing.T) {
+	g := newGitHub(t)
+	g.signingKey()
+	g.secrets["COSIGN_PASSWORD"] = "canary-" + rand.Text()
+	head := g.git("rev-parse", "main")
+	log := g.fails("release.yml", "push", map[string]any{"ref": "refs/heads/main"}, variables...)
+	if summary := log.summary(); !strings.HasPrefix(summary, "## Release failed") || !strings.Contains(strings.Join(strings.SplitN(summary, "\n", 6)[:5], "\n"), "**Check what signs** failed after ") || !strings.Contains(summary, "the password does not open the key") {
+		t.Errorf("the summary is\n%s", summary)
+	}
+	if out := log.outputs(); out["released"] != "false" || out["commit"] != "" {
+		t.Errorf("the outputs are %v", out)
+	}
+	g.kept("release", "report.json")
+	if tip := g.git("rev-parse", "main"); tip != head {
+		t.Errorf("main went on to %s", tip)
+	}
+}
+
+// A release of GitHub that a person publishes gives the image its version.
+func TestPublishedRelease(t *testing.T) {
+	g := newGitHub(t)
+	g.signingKey()
+	g.change("main", "backstage/README.md", "\n<!-- "+rand.Text()+" -->\n")
+	g.git("tag", "v99.1.0", "main")
+	log := g.run("release.yml", "release", map[string]any{"action": "published", "release": map[string]any{"tag_name": "v99.1.0"}}, variables...)
+	if out := log.outputs(); out["tag"] != "99.1.0" || out["released"] != "true" || !strings.HasPrefix(log.summary(), "## Released `backstage-gitops:99.1.0`") {
+		t.Errorf("the outputs are %v, the summary is\n%s", out, log.summary())
+	}
+	if values := g.git("show", "main:charts/backstage/values.yaml"); !strings.Contains(values, "99.1.0") {
+		t.Errorf("the chart does not name the version:\n%s", values)
+	}
+}
+
+// The proof by hand, of one fault; and one that cannot be made tells why.
+func TestE2e(t *testing.T) {
+	g := newGitHub(t)
+	show := func(what string) map[string]any {
+		return map[string]any{"ref": "refs/heads/main", "inputs": map[string]any{"show": what}}
+	}
+	log := g.fails("e2e.yml", "workflow_dispatch", show("--faults nothing-known"))
+	if !strings.HasPrefix(log.summary(), "## Proof failed\n") || !strings.Contains(log.summary(), "nothing-known") {
+		t.Errorf("the summary of a fault that nobody knows is\n%s", log.summary())
+	}
+	log = g.run("e2e.yml", "workflow_dispatch", show("--faults image-tag"))
+	if log.summary() == "" || strings.Contains(log.summary(), "failed\n") {
+		t.Errorf("the summary is\n%s", log.summary())
+	}
+	g.kept("e2e-*", "proof.json")
 }
 
 // A pull request gets one comment with what it renders differently; one of a fork gets none, as its token may only read.
@@ -137,13 +307,15 @@ type hub struct {
 	secrets map[string]string
 	// appKey is the private key of the GitHub App 7, whose installation is 9.
 	appKey string
+	// artifacts is where a run's are kept, by their names.
+	artifacts string
 	// dir is the repository in the hub, work a clone whose HEAD is the commit of the run.
 	dir, work string
 	act       string
 }
 
-// newGitHub has a GitHub with HEAD of this checkout as its main.
-func newGitHub(t *testing.T) *hub {
+// newGitHub has a GitHub with HEAD of this checkout as its main; arguments are more of fakegithub's.
+func newGitHub(t *testing.T, arguments ...string) *hub {
 	t.Helper()
 	project, err := filepath.Abs("../../..")
 	if err != nil {
@@ -169,7 +341,7 @@ func newGitHub(t *testing.T) *hub {
 
 	address := freeAddress(t)
 	g.url = "http://" + address
-	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), "--root", root, "--create", repository, "--listen", address, "--app-key", publicKey)
+	hub := exec.CommandContext(t.Context(), filepath.Join(bin, "fakegithub"), append([]string{"--root", root, "--create", repository, "--listen", address, "--app-key", publicKey}, arguments...)...)
 	hub.Env = append(os.Environ(), "GITOPS_TOKEN="+g.token)
 	hub.Stderr = t.Output()
 	hub.Cancel = func() error { return hub.Process.Signal(os.Interrupt) }
@@ -251,7 +423,39 @@ func (g *hub) command(dir string, env []string, name string, args ...string) str
 // run runs a workflow for the tip of the working directory's branch, and fails the test where it is not green.
 func (g *hub) run(workflow, event string, payload map[string]any, args ...string) lines {
 	g.Helper()
+	log, err := g.start(workflow, event, payload, args...)
+	if err != nil {
+		g.Fatalf("%s is not green: %v", workflow, err)
+	}
+	if !log.ended("success") {
+		g.Fatalf("%s has run no job", workflow)
+	}
+	return log
+}
+
+// fails runs a workflow whose job has to fail.
+func (g *hub) fails(workflow, event string, payload map[string]any, args ...string) lines {
+	g.Helper()
+	log, err := g.start(workflow, event, payload, args...)
+	if err == nil || !log.ended("failure") {
+		g.Fatalf("%s has not failed: %v", workflow, err)
+	}
+	return log
+}
+
+// skips runs a workflow whose job has nothing to do.
+func (g *hub) skips(workflow, event string, payload map[string]any, args ...string) {
+	g.Helper()
+	log, err := g.start(workflow, event, payload, args...)
+	if err != nil || log.ended("success") || log.ended("failure") {
+		g.Fatalf("%s has run for %v: %v", workflow, payload, err)
+	}
+}
+
+func (g *hub) start(workflow, event string, payload map[string]any, args ...string) (lines, error) {
+	g.Helper()
 	g.command(g.work, nil, "git", "pull", "--quiet", "--ff-only", g.dir, g.command(g.work, nil, "git", "branch", "--show-current"))
+	g.artifacts = g.TempDir()
 	content, err := json.Marshal(payload)
 	if err != nil {
 		g.Fatal(err)
@@ -264,10 +468,13 @@ func (g *hub) run(workflow, event string, payload map[string]any, args ...string
 		event, "--workflows", filepath.Join(".github/workflows", workflow), "--eventpath", eventFile,
 		"--platform", "ubuntu-24.04=-self-hosted", "--json", "--no-cache-server",
 		"--action-cache-path", g.TempDir(),
-		"--no-skip-checkout", "--local-repository", g.checkout(),
+		"--no-skip-checkout", "--env", "ARTIFACTS=" + g.artifacts,
 		"--secret", "GITHUB_TOKEN",
 		"--env", "GITHUB_SERVER_URL=" + g.url, "--env", "GITHUB_API_URL=" + g.url + "/api/v3", "--env", "GITHUB_REPOSITORY=" + repository,
 	}, args...)...)
+	for _, standIn := range g.standIns() {
+		cmd.Args = append(cmd.Args, "--local-repository", standIn)
+	}
 	for name := range g.secrets {
 		cmd.Args = append(cmd.Args, "--secret", name)
 	}
@@ -289,33 +496,66 @@ func (g *hub) run(workflow, event string, payload map[string]any, args ...string
 		g.Fatal(err)
 	}
 	log := g.read(out)
-	if err := cmd.Wait(); err != nil {
-		g.Fatalf("%s is not green: %v", workflow, err)
-	}
-	if !log.succeeded() {
-		g.Fatalf("%s has run no job", workflow)
-	}
-	return log
+	return log, cmd.Wait()
 }
 
-var checkouts = regexp.MustCompile(`actions/checkout@[0-9a-f]{40}`)
+var uses = regexp.MustCompile(`uses: ([\w.-]+/([\w.-]+)@[0-9a-f]{40})`)
 
-// checkout is the reference to actions/checkout in the workflows, and what stands in for it.
-func (g *hub) checkout() string {
+// standIns are the actions in the workflows, and what stands in for each: a folder of its name.
+func (g *hub) standIns() []string {
 	g.Helper()
-	text, err := os.ReadFile(filepath.Join(g.work, ".github/workflows/ci.yml"))
-	if err != nil {
-		g.Fatal(err)
+	files, err := filepath.Glob(filepath.Join(g.work, ".github/workflows/*.yml"))
+	if err != nil || len(files) == 0 {
+		g.Fatalf("no workflows: %v", err)
 	}
-	dir, err := filepath.Abs("checkout")
-	if err != nil {
-		g.Fatal(err)
+	var all []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			g.Fatal(err)
+		}
+		for _, found := range uses.FindAllStringSubmatch(string(text), -1) {
+			dir, err := filepath.Abs(found[2])
+			if err != nil {
+				g.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "action.yml")); err != nil {
+				g.Fatalf("nothing stands in for %s: %v", found[1], err)
+			}
+			if standIn := found[1] + "=" + dir; !slices.Contains(all, standIn) {
+				all = append(all, standIn)
+			}
+		}
 	}
-	return checkouts.FindString(string(text)) + "=" + dir
+	return all
+}
+
+// kept fails the test where the last run's artifact has no such file. The artifact may be a pattern: act does not know
+// which job of a matrix it runs.
+func (g *hub) kept(artifact, file string) {
+	g.Helper()
+	found, err := filepath.Glob(filepath.Join(g.artifacts, artifact, file))
+	if err != nil || len(found) != 1 {
+		g.Errorf("%d artifacts %s have a file %s: %v", len(found), artifact, file, err)
+	}
+}
+
+// started are the workflows that somebody has started by hand, through the API.
+func (g *hub) started() []string {
+	g.Helper()
+	var runs struct {
+		Runs []struct{ Path string } `json:"workflow_runs"`
+	}
+	g.api(http.MethodGet, "/actions/runs", nil, &runs)
+	var all []string
+	for _, r := range runs.Runs {
+		all = append(all, filepath.Base(r.Path))
+	}
+	return all
 }
 
 // line is one of act's log.
-type line struct{ Command, Content, Msg, JobResult string }
+type line struct{ Command, Content, Msg, JobResult, Name, Arg string }
 
 type lines []line
 
@@ -369,13 +609,20 @@ func (ls lines) summary() string {
 	return text.String()
 }
 
-func (ls lines) succeeded() bool {
+// outputs are those of the job's steps, the last of a name.
+func (ls lines) outputs() map[string]string {
+	all := map[string]string{}
 	for _, l := range ls {
-		if l.JobResult == "success" {
-			return true
+		if l.Command == "set-output" {
+			all[l.Name] = l.Arg
 		}
 	}
-	return false
+	return all
+}
+
+// ended says whether a job has ended so.
+func (ls lines) ended(result string) bool {
+	return slices.ContainsFunc(ls, func(l line) bool { return l.JobResult == result })
 }
 
 // api asks the hub's API for something of the repository.

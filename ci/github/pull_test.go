@@ -191,10 +191,15 @@ func TestPullRequestRefused(t *testing.T) {
 		want    error
 		text    string
 	}{
-		"no permission to read pull requests": {config: may("contents=write"), want: github.ErrPermission, text: `grant it "pull requests: read"`},
-		"no permission to open them":          {config: may("contents=write", "pull_requests=read"), want: github.ErrPermission, text: `grant it "pull requests: write"`},
-		"no permission to write":              {config: may("contents=read", "pull_requests=write"), want: github.ErrPermission, text: `grant it "contents: write"`},
-		"the branch to pull to":               {prepare: func(w *world) { w.target.Pull.Head = "main" }, text: "give another"},
+		"no permission for pull requests": {config: may("contents=write"), want: github.ErrPermission, text: `grant it "pull requests: write"`},
+		"no permission to read them": {
+			config:  may("contents=write"),
+			prepare: func(w *world) { w.git("push", "-q", w.bare.Dir(), "HEAD:refs/heads/"+head) },
+			want:    github.ErrPermission, text: `grant it "pull requests: read"`,
+		},
+		"no permission to open them": {config: may("contents=write", "pull_requests=read"), want: github.ErrPermission, text: `grant it "pull requests: write"`},
+		"no permission to write":     {config: may("contents=read", "pull_requests=write"), want: github.ErrPermission, text: `grant it "contents: write"`},
+		"the branch to pull to":      {prepare: func(w *world) { w.target.Pull.Head = "main" }, text: "give another"},
 		"somebody else's commits": {
 			prepare: func(w *world) {
 				w.pushed(0)

@@ -18,6 +18,11 @@ const (
 	// renovate: datasource=docker depName=distribution/distribution
 	registryImage = "docker.io/distribution/distribution:3.1.2"
 
+	// cosignModule and syftModule are what bench-attest compares with: of the libraries'
+	// versions in ci/attest.
+	cosignModule = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"
+	syftModule   = "github.com/anchore/syft/cmd/syft@v1.57.0"
+
 	// kubernetesVersion is that of the cluster in which a release is proven.
 	// renovate: datasource=docker depName=kindest/node
 	kubernetesVersion = "v1.37.0"

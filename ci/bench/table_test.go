@@ -92,6 +92,43 @@ func TestCompareSteps(t *testing.T) {
 	}
 }
 
+func TestCompareAttested(t *testing.T) {
+	t.Parallel()
+	f := AttestFacts{
+		Hand: []Attested{{Attest: 20, Verify: 4}, {Attest: 22, Verify: 6}, {Attest: 60, Verify: 5}},
+		Here: []Attested{{Attest: 11, Verify: 0.5}, {Attest: 10, Verify: 0.4}, {Attest: 12, Verify: 0.6}},
+	}
+	rows, err := CompareAttested(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `| | by hand | here | limit | ratio |
+|---|---:|---:|---:|---:|
+| two SBOMs, provenance and signature, attached | 22.0 s | 11.0 s | 15 s | 0.50 |
+| all of it verified | 5.0 s | 0.5 s |  | 0.10 |
+`
+	if got := string(Markdown(rows, "by hand", "here")); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+	if err := Missed(rows); err != nil {
+		t.Errorf("a limit is missed: %v", err)
+	}
+	f.Here[0].Attest, f.Here[1].Attest = 15.2, 15.3
+	if rows, err = CompareAttested(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := Missed(rows); !errors.Is(err, ErrMissed) || !strings.Contains(err.Error(), "signature, attached: 15.2 s, the limit is 15 s") {
+		t.Errorf("error is %v", err)
+	}
+	f.Here = f.Here[:2]
+	if _, err := CompareAttested(f); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "3 runs by hand and 2 with the program attest") {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := CompareAttested(AttestFacts{Hand: []Attested{{}}, Here: []Attested{{}}}); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "was not measured") {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestMissed(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

@@ -12,7 +12,7 @@ import (
 )
 
 func newBench() *cobra.Command {
-	return group("bench", "Compare with what a user would do otherwise.", newBenchStart(), newBenchTable(), newBenchSteps())
+	return group("bench", "Compare with what a user would do otherwise.", newBenchStart(), newBenchTable(), newBenchSteps(), newBenchAttested())
 }
 
 func newBenchStart() *cobra.Command {
@@ -71,6 +71,18 @@ func newBenchSteps() *cobra.Command {
 		Long: `Make the table of a cluster's steps: an object with "hand" and "here", each a list of what
 ci/bench/cluster.sh printed. A limit that is missed fails the command once the table is written.`,
 		Example: `  gitops bench steps --facts facts.json --markdown table.md`,
+	})
+}
+
+func newBenchAttested() *cobra.Command {
+	return newComparison(comparison[bench.AttestFacts]{
+		compare: bench.CompareAttested, other: "by hand", ours: "here",
+	}, &cobra.Command{
+		Use:   "attested",
+		Short: "Make the table of attestations, and hold those of the program attest to their limits.",
+		Long: `Make the table of attestations: an object with "hand" and "here", each a list of what ci/bench/attest.sh
+printed. A limit that is missed fails the command once the table is written.`,
+		Example: `  gitops bench attested --facts facts.json --markdown table.md`,
 	})
 }
 

@@ -66,8 +66,8 @@ func (r *Rollback) failed() error {
 // Commits that came after the release stay, and the chart's version goes on.
 // Twice is one release further back. The image that it goes back to has to be signed,
 // as `verify-release` wants it; where nothing says by whom, nothing is done. In the
-// registry it gets the tags back that move, such as latest
-// and main. Where that was interrupted, the next call does it and nothing else.
+// registry it gets the tags back that move, such as latest and main. Where that was
+// interrupted, the next call does it and nothing else.
 //
 // +cache="never"
 func (m *BackstageGitops) Rollback(ctx context.Context,
@@ -251,7 +251,7 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0), finishOnly: finish}
 	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
-	if !allowUnverified && !b.signature.named(m) {
+	if !finish && !allowUnverified && !b.signature.named(m) {
 		return nil, fmt.Errorf("%w: nothing was committed", errNobody)
 	}
 	defer b.end(ctx)

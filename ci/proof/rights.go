@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -49,13 +48,16 @@ func (all rights) add(verbs, groups, resources, names []string) {
 	}
 }
 
-// everybodys are the rights that Kubernetes gives to whoever has signed in: to ask what they may do, and who they are.
+// everybodys are the rights that Kubernetes gives to whoever has signed in, to ask what they may do and who they are, and
+// to every service account, to read whom the cluster trusts. Not each version gives all of them.
 func everybodys() rights {
-	return rights{
+	all := rights{
 		{"create", "authorization.k8s.io", "selfsubjectaccessreviews", ""}: true,
 		{"create", "authorization.k8s.io", "selfsubjectrulesreviews", ""}:  true,
 		{"create", "authentication.k8s.io", "selfsubjectreviews", ""}:      true,
 	}
+	all.add([]string{"get", "list", "watch"}, []string{"certificates.k8s.io"}, []string{"clustertrustbundles"}, nil)
+	return all
 }
 
 func granted(rules []authzv1.ResourceRule) rights {
@@ -77,26 +79,28 @@ func named(role *rbacv1.Role) rights {
 	return all
 }
 
-// exactly says in which rights what is given differs from what is wanted.
+// exactly says in which rights what is given differs from what is wanted. Those that everybody has make no difference.
 func exactly(given, want rights) error {
 	var errs []error
-	list := func(from, without rights) string {
-		var names []string
-		for r := range from {
-			if !without[r] {
-				names = append(names, r.String())
-			}
-		}
-		slices.Sort(names)
-		return strings.Join(names, ", ")
-	}
-	if more := list(given, want); more != "" {
+	if more := given.without(want, everybodys()); more != "" {
 		errs = append(errs, fmt.Errorf("it may %s as well", more))
 	}
-	if less := list(want, given); less != "" {
+	if less := want.without(given); less != "" {
 		errs = append(errs, fmt.Errorf("it may not %s", less))
 	}
 	return errors.Join(errs...)
+}
+
+// without lists the rights that none of others has.
+func (all rights) without(others ...rights) string {
+	var names []string
+	for r := range all {
+		if !slices.ContainsFunc(others, func(o rights) bool { return o[r] }) {
+			names = append(names, r.String())
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // others are namespaces in which the portal has no business.
@@ -117,9 +121,9 @@ func (s *Session) account(ctx context.Context, name string) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		want := everybodys()
+		var want rights
 		if ns == namespace {
-			maps.Copy(want, named(role))
+			want = named(role)
 		}
 		if err := exactly(granted(rules), want); err != nil {
 			return 0, fmt.Errorf("the service account %s in %s: %w", name, ns, err)

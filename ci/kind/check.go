@@ -4,15 +4,18 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dagger/kind/internal/dagger"
 )
 
 // Refuse what no cluster can be made of, before anything is made: a version of
-// Kubernetes without a node image, a number of workers out of range.
+// Kubernetes without a node image, a number of workers out of range, an engine that
+// runs no privileged services.
 //
 // +cache="never"
 func (k *Kind) Check(ctx context.Context,
@@ -51,11 +54,28 @@ func (k *Kind) check(ctx context.Context, version string, create []string) error
 		}
 		return fmt.Errorf("no node image of Kubernetes %s: choose a version that %s has (%s)", version, nodeImage, oneLine(err))
 	}
+	return privileged(ctx)
+}
+
+// privileged sees that the engine runs what has all capabilities. By a command: the
+// start of a service that the engine refuses never ends.
+func privileged(ctx context.Context) error {
+	_, err := from(dockerImage).
+		WithEnvVariable("KIND_RUN", time.Now().Format(time.RFC3339Nano)).
+		WithExec([]string{"true"}, dagger.ContainerWithExecOpts{InsecureRootCapabilities: true}).
+		Sync(ctx)
+	if err != nil {
+		return fmt.Errorf("this engine runs no privileged services, which nodes need: allow insecureRootCapabilities in its engine.json (%s)", oneLine(err))
+	}
 	return nil
 }
 
-// oneLine is an error of the engine, which may have several.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// oneLine is an error of the engine in one line, without the mark of its trace.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(traceMark.ReplaceAllString(err.Error(), "")), " ")
+}
+
+var traceMark = regexp.MustCompile(` ?\[traceparent:[0-9a-f-]+\]`)
 
 // attempt runs the helper program, and gives its own sentence if it fails.
 func attempt(ctx context.Context, ctr *dagger.Container, args []string) (ran *dagger.Container, failure string, err error) {

@@ -161,7 +161,7 @@ func (k *Kind) Cluster(ctx context.Context,
 	}
 	docker, err := k.docker(name, registry, ports).Start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start the Docker daemon, which needs an engine that runs privileged services: %s", oneLine(err))
+		return nil, fmt.Errorf("start the Docker daemon: %s", oneLine(err))
 	}
 	defer func() {
 		if err != nil || made.Failure != "" {

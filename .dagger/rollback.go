@@ -271,6 +271,7 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 			step{"Tag the image", b.tag},
 		)
 	}
+	b.explain(ctx, failure)
 	rolledBack, err := b.report(ctx, failure)
 	if err != nil {
 		return nil, errors.Join(failure, err)

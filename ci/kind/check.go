@@ -88,9 +88,5 @@ func attempt(ctx context.Context, ctr *dagger.Container, args []string) (ran *da
 	if err != nil {
 		return nil, "", err
 	}
-	last := "\n" + strings.TrimSpace(stderr)
-	if i := strings.LastIndex(last, "\ngitops: "); i >= 0 {
-		last = last[i+len("\ngitops: "):]
-	}
-	return ran, cmp.Or(strings.TrimSpace(last), fmt.Sprintf("%s: exit code %d", strings.Join(args[:3], " "), code)), nil
+	return ran, cmp.Or(sentence(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:3], " "), code)), nil
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"dagger/backstage-gitops/internal/dagger"
@@ -35,6 +37,14 @@ func (p phase) MarshalJSON() ([]byte, error) {
 	}{plain(p), json.RawMessage(p.Cluster), json.RawMessage(p.ArgoCD)})
 }
 
+// said is an error in one line, without the mark that the engine puts at the end of
+// another module's.
+func said(err error) string {
+	return strings.Join(strings.Fields(traceMark.ReplaceAllString(err.Error(), "")), " ")
+}
+
+var traceMark = regexp.MustCompile(` ?\[traceparent:[0-9a-f-]+\]`)
+
 // since is how long the release has run, in seconds.
 func (r *releaser) since() float64 { return time.Since(r.began).Seconds() }
 
@@ -44,7 +54,7 @@ func (v *verifier) phase(name string, do func(*phase) error) error {
 	err := do(&p)
 	p.Seconds = v.since() - p.Start
 	if err != nil {
-		p.Error = err.Error()
+		p.Error = said(err)
 	}
 	v.phases = append(v.phases, p)
 	return err
@@ -76,7 +86,7 @@ func (v *verifier) evidence(ctx context.Context, shown *dagger.Directory, c *can
 	var missing []string
 	if failure != "" && v.kind != nil {
 		if logs, err := v.kind.Logs().Sync(ctx); err != nil {
-			missing = append(missing, "the cluster's logs: "+explained(err).Error())
+			missing = append(missing, "the cluster's logs: "+said(explained(err)))
 		} else {
 			shown = shown.WithDirectory("logs", logs)
 		}
@@ -119,7 +129,7 @@ func (v *verifier) ended(ctx context.Context, failure error) (*E2e, error) {
 	if v.source != nil {
 		c.image = v.source.Repository.name()
 	}
-	shown := &E2e{Failure: failure.Error(), Revision: c.commit, Program: v.m.gitops()}
+	shown := &E2e{Failure: said(failure), Revision: c.commit, Program: v.m.gitops()}
 	if c.digest != "" {
 		shown.Image = c.image + "@" + c.digest
 	}

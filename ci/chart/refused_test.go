@@ -95,7 +95,7 @@ func TestRefusedValues(t *testing.T) {
 		"directory that is not shared":          {`{database: {type: external, existingSecret: s, host: db}, appConfig: {scaffolder: {publishDirectory: /tmp/a}}}`, chart.ErrTemplate, []string{"appConfig.scaffolder.publishDirectory", "Git host"}},
 		"backup to tape":                        {`{backup: {destination: tape}}`, chart.ErrSchema, []string{"/backup/destination", "volume"}},
 		"backup that keeps nothing":             {`{backup: {keep: 0}}`, chart.ErrSchema, []string{"/backup/keep"}},
-		"schedule of four fields":               {`{backup: {schedule: "1 2 3 4"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
+		"schedule of four fields":               {`{backup: {schedule: "1 2 3 4"}}`, chart.ErrTemplate, []string{"backup.schedule is", "minute 0-59"}},
 		"certificate without issuer":            {`{ingress: {enabled: true, hosts: [a.example.org]}, certManager: {certificate: {enabled: true}}}`, chart.ErrTemplate, []string{"certManager.certificate.issuerRef.name", "certManager.issuer.create"}},
 		"certificate without a name":            {`{certManager: {certificate: {enabled: true}, issuer: {create: true}}}`, chart.ErrTemplate, []string{"ingress.hosts", "httpRoute.hostnames"}},
 		"authority without issuer":              {`{certManager: {issuer: {acme: {server: "https://acme"}}}}`, chart.ErrTemplate, []string{"certManager.issuer.create"}},
@@ -150,14 +150,14 @@ func TestRefusedValues(t *testing.T) {
 		"certificate renewed at once":           {`{certManager: {certificate: {duration: 24h, renewBefore: 1440m}}}`, chart.ErrTemplate, []string{"certManager.certificate.renewBefore is 1440m", "certManager.certificate.duration 24h", "shorter"}},
 		"env with two values":                   {`{extraEnv: [{name: A, value: a, valueFrom: {}}]}`, chart.ErrTemplate, []string{"extraEnv[0] A wants value or valueFrom"}},
 		"env without a value":                   {`{env: [{name: A}]}`, chart.ErrTemplate, []string{"env[0] A wants value or valueFrom"}},
-		"network that is none":                  {`{networkPolicy: {https: [{ipBlock: {cidr: 300.0.0.0/8}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/cidr"}},
-		"network of too many bits":              {`{networkPolicy: {database: [{ipBlock: {cidr: 192.0.2.5/33}}]}}`, chart.ErrSchema, []string{"/networkPolicy/database/0/ipBlock/cidr"}},
-		"network of IPv6 that is none":          {`{networkPolicy: {https: [{ipBlock: {cidr: 2001:db8/32}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/cidr"}},
-		"exception that is none":                {`{networkPolicy: {https: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0]}}]}}`, chart.ErrSchema, []string{"/networkPolicy/https/0/ipBlock/except/0"}},
-		"source range that is none":             {`{service: {type: LoadBalancer, loadBalancerSourceRanges: [1.2.3/8]}}`, chart.ErrSchema, []string{"/service/loadBalancerSourceRanges/0"}},
-		"schedule of minute 60":                 {`{backup: {schedule: "60 2 * * *"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
-		"schedule of weekday 7":                 {`{backup: {schedule: "0 2 * * 7"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
-		"schedule of words":                     {`{backup: {schedule: "every day at two o'clock"}}`, chart.ErrSchema, []string{"/backup/schedule"}},
+		"network that is none":                  {`{networkPolicy: {https: [{ipBlock: {cidr: 300.0.0.0/8}}]}}`, chart.ErrTemplate, []string{"networkPolicy.https[0].ipBlock.cidr is", "192.0.2.0/24"}},
+		"network of too many bits":              {`{networkPolicy: {database: [{ipBlock: {cidr: 192.0.2.5/33}}]}}`, chart.ErrTemplate, []string{"networkPolicy.database[0].ipBlock.cidr is", "192.0.2.0/24"}},
+		"network of IPv6 that is none":          {`{networkPolicy: {https: [{ipBlock: {cidr: 2001:db8/32}}]}}`, chart.ErrTemplate, []string{"networkPolicy.https[0].ipBlock.cidr is", "192.0.2.0/24"}},
+		"exception that is none":                {`{networkPolicy: {https: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0]}}]}}`, chart.ErrTemplate, []string{"networkPolicy.https[0].ipBlock.except[0] is", "192.0.2.0/24"}},
+		"source range that is none":             {`{service: {type: LoadBalancer, loadBalancerSourceRanges: [1.2.3/8]}}`, chart.ErrTemplate, []string{"service.loadBalancerSourceRanges[0] is", "192.0.2.0/24"}},
+		"schedule of minute 60":                 {`{backup: {schedule: "60 2 * * *"}}`, chart.ErrTemplate, []string{"backup.schedule is", "minute 0-59"}},
+		"schedule of weekday 7":                 {`{backup: {schedule: "0 2 * * 7"}}`, chart.ErrTemplate, []string{"backup.schedule is", "minute 0-59"}},
+		"schedule of words":                     {`{backup: {schedule: "every day at two o'clock"}}`, chart.ErrTemplate, []string{"backup.schedule is", "minute 0-59"}},
 		"log level of its own":                  {`{logLevel: loud}`, chart.ErrSchema, []string{"/logLevel", "debug"}},
 		"container without an image":            {`{extraContainers: [{name: a}]}`, chart.ErrSchema, []string{"/extraContainers/0", "image"}},
 		"object without a kind":                 {`{extraObjects: [{apiVersion: v1}]}`, chart.ErrSchema, []string{"/extraObjects/0", "kind"}},
@@ -210,6 +210,28 @@ extraEnv:
 	}
 }
 
+// A format that the templates check is checked in every text: nothing that ends a line or a document passes.
+func TestHostileFormatsAreRefused(t *testing.T) {
+	t.Parallel()
+	open := withFile(t, dir, "values.schema.json", "")
+	for name, payload := range hostile {
+		for _, valid := range []string{"", "192.0.2.0/24", "@daily"} {
+			for path, values := range map[string]map[string]any{
+				"backup.schedule":                     {"backup": map[string]any{"schedule": valid + payload}},
+				"service.loadBalancerSourceRanges[0]": {"service": map[string]any{"type": "LoadBalancer", "loadBalancerSourceRanges": []any{valid + payload}}},
+				"networkPolicy.https[0].ipBlock.cidr": {"networkPolicy": map[string]any{"https": []any{map[string]any{"ipBlock": map[string]any{"cidr": valid + payload}}}}},
+			} {
+				if payload == "" && valid != "" {
+					continue
+				}
+				if _, err := chart.Render(t.Context(), open, chart.Release{}, writeValues(t, values)); err == nil || !strings.Contains(err.Error(), path) {
+					t.Errorf("%s: %s takes %q: %v", name, path, valid+payload, err)
+				}
+			}
+		}
+	}
+}
+
 // hostile is what a value must not do: end its line, its string, its document; be a tag, an anchor, a number, a template.
 var hostile = map[string]string{
 	"newline and key":   "x\ninjected: true",
@@ -258,7 +280,7 @@ service:
   ipFamilyPolicy: familyPolicy
   ipFamilies: [family]
   externalTrafficPolicy: trafficPolicy
-  loadBalancerSourceRanges: [range]
+  loadBalancerSourceRanges: [192.0.2.1/32]
   sessionAffinity: sessionAffinity
   nodePort: {enabled: true, port: 30800}
 env: [{name: ENV, value: env}, {name: REF, valueFrom: {secretKeyRef: {name: refName, key: refKey}}}]
@@ -283,7 +305,7 @@ database:
     tolerations: [{key: databaseTaint}]
 backup:
   enabled: true
-  schedule: schedule
+  schedule: "@daily"
   timeZone: timeZone
   destination: s3
   s3:
@@ -328,10 +350,10 @@ networkPolicy:
   ingressController: [{namespaceSelector: {matchLabels: {label: controller}}}]
   prometheus: [{podSelector: {matchLabels: {label: prometheus}}}]
   dns: [{podSelector: {matchLabels: {label: dns}}}]
-  https: [{ipBlock: {cidr: cidr, except: [except]}}]
-  objectStore: [{ipBlock: {cidr: objectStore}}]
+  https: [{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.2/32]}}]
+  objectStore: [{ipBlock: {cidr: 192.0.2.3/32}}]
   tracing: [{podSelector: {matchLabels: {label: collector}}}]
-  kubernetesApi: [{ipBlock: {cidr: kubernetesApi}}]
+  kubernetesApi: [{ipBlock: {cidr: 192.0.2.4/32}}]
   extraIngress: [{from: [{ipBlock: {cidr: extraIngress}}]}]
   extraEgress: [{to: [{ipBlock: {cidr: extraEgress}}]}]
 metrics:
@@ -359,11 +381,15 @@ extraContainers: [{name: sidecar, image: sidecarImage}]
 extraObjects: [{apiVersion: v1, kind: Thing, metadata: {name: thing}, text: objectText}]
 `
 
-// choices decide what is rendered; the schema lists what they may be.
+// choices decide what is rendered, and the schema lists what they may be; or they have a format that the templates check
+// themselves.
 var choices = map[string]bool{
 	"/database/type": true, "/backup/destination": true, "/strategy/type": true,
 	"/extraObjects/0/apiVersion": true, "/extraObjects/0/kind": true,
 	"/certManager/certificate/issuerRef/kind": true, "/externalSecrets/storeRef/kind": true,
+	"/backup/schedule": true, "/service/loadBalancerSourceRanges/0": true,
+	"/networkPolicy/https/0/ipBlock/cidr": true, "/networkPolicy/https/0/ipBlock/except/0": true,
+	"/networkPolicy/objectStore/0/ipBlock/cidr": true, "/networkPolicy/kubernetesApi/0/ipBlock/cidr": true,
 }
 
 // The schema refuses most of this; here it is taken away, as `helm --skip-schema-validation` would. Whatever a value
@@ -447,13 +473,13 @@ var verbatim = map[string]bool{
 	"/commonLabels/label": true, "/commonAnnotations/annotation": true, "/extraEnv/0/value": true, "/logLevel": true,
 	"/database/existingSecret": true, "/database/userKey": true, "/database/passwordKey": true, "/database/name": true,
 	"/database/tls/serverSecret": true, "/database/statefulset/storage/size": true,
-	"/database/statefulset/storage/className": true, "/backup/schedule": true, "/backup/timeZone": true,
+	"/database/statefulset/storage/className": true, "/backup/timeZone": true,
 	"/backup/s3/endpoint": true, "/backup/s3/region": true, "/backup/s3/existingSecret": true, "/restore/from": true,
 	"/httpRoute/hostnames/0": true, "/httpRoute/parentRefs/0/name": true, "/certManager/certificate/secretName": true,
 	"/certManager/certificate/duration": true, "/certManager/certificate/issuerRef/name": true,
 	"/certManager/issuer/acme/server": true, "/certManager/issuer/acme/email": true, "/externalSecrets/refreshInterval": true,
 	"/externalSecrets/storeRef/name": true, "/externalSecrets/secrets/0/name": true,
-	"/externalSecrets/secrets/0/data/key/property": true, "/networkPolicy/https/0/ipBlock/cidr": true,
+	"/externalSecrets/secrets/0/data/key/property":                           true,
 	"/networkPolicy/ingressController/0/namespaceSelector/matchLabels/label": true,
 	"/metrics/serviceMonitor/interval":                                       true, "/metrics/prometheusRule/alerts/BackstageDown/for": true,
 	"/metrics/prometheusRule/alerts/BackstageDown/severity": true, "/tracing/endpoint": true, "/priorityClassName": true,

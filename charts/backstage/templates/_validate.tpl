@@ -59,6 +59,7 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- if le (int .Values.terminationGracePeriodSeconds) (int .Values.drainSeconds) }}
 {{- fail (printf "terminationGracePeriodSeconds is %d and drainSeconds %d: a pod must have time left to end after it has drained" (int .Values.terminationGracePeriodSeconds) (int .Values.drainSeconds)) }}
 {{- end }}
+{{- include "backstage.validateFormats" . }}
 {{- include "backstage.validateScale" . }}
 {{- include "backstage.validateDatabase" . }}
 {{- include "backstage.validateAccess" . }}
@@ -96,6 +97,41 @@ What refers to a variable, as ${NAME} of Backstage or $(NAME) of Kubernetes, is 
 {{- else if and $child (not (kindIs "bool" $child)) (include "backstage.isSecret" (list (base $path) $child)) }}
 - {{ printf "%s[%d]" $path $i | toJson }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a pattern of the schema would refuse as well, in words that nobody could read. */}}
+{{- define "backstage.validateFormats" -}}
+{{- $range := `(\*|%[1]s(-%[1]s)?)(/[1-9][0-9]*)?` }}
+{{- $fields := list }}
+{{- range $field := list `[0-5]?[0-9]` `(2[0-3]|[01]?[0-9])` `(3[01]|[12][0-9]|0?[1-9])` `(1[0-2]|0?[1-9]|[A-Za-z]{3})` `([0-6]|[A-Za-z]{3})` }}
+{{- $one := printf $range $field }}
+{{- $fields = append $fields (printf "%[1]s(,%[1]s)*" $one) }}
+{{- end }}
+{{- if not (regexMatch (printf `^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|%s)$` (join `\s+` $fields)) .Values.backup.schedule) }}
+{{- fail (printf "backup.schedule is %q: write five fields as cron has them, minute 0-59, hour 0-23, day 1-31, month 1-12 and weekday 0-6, such as \"17 2 * * *\", or @daily and its like" .Values.backup.schedule) }}
+{{- end }}
+{{- $networks := dict }}
+{{- range $i, $network := .Values.service.loadBalancerSourceRanges }}
+{{- $_ := set $networks (printf "service.loadBalancerSourceRanges[%d]" $i) $network }}
+{{- end }}
+{{- range $list := list "ingressController" "prometheus" "dns" "https" "database" "objectStore" "tracing" "kubernetesApi" }}
+{{- range $i, $peer := get $.Values.networkPolicy $list }}
+{{- with $peer.ipBlock }}
+{{- $_ := set $networks (printf "networkPolicy.%s[%d].ipBlock.cidr" $list $i) .cidr }}
+{{- range $j, $network := .except }}
+{{- $_ := set $networks (printf "networkPolicy.%s[%d].ipBlock.except[%d]" $list $i $j) $network }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $octet := `(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])` }}
+{{- $v4 := printf `%[1]s(\.%[1]s){3}/(3[0-2]|[12]?[0-9])` $octet }}
+{{- $v6 := printf `((%[1]s:){7}%[1]s|(%[1]s(:%[1]s){0,6})?::(%[1]s(:%[1]s){0,6})?)/(12[0-8]|1[01][0-9]|[1-9]?[0-9])` `[0-9a-fA-F]{1,4}` }}
+{{- range $path, $network := $networks }}
+{{- if not (regexMatch (printf `^(%s|%s)$` $v4 $v6) $network) }}
+{{- fail (printf "%s is %q: write a network with the length of its prefix, such as 192.0.2.0/24 or 2001:db8::/32" $path $network) }}
 {{- end }}
 {{- end }}
 {{- end }}

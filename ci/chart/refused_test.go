@@ -299,6 +299,7 @@ database:
   tls: {enabled: true, caSecret: caSecret, caKey: caKey, serverSecret: serverSecret}
   image: {repository: postgres, tag: postgresTag, digest: postgresDigest, pullPolicy: postgresPull}
   statefulset:
+    superuser: false
     storage: {size: size, className: storageClass}
     resources: {limits: {memory: memory3}}
     nodeSelector: {label: databaseNode}

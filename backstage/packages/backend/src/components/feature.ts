@@ -21,14 +21,17 @@ const SCAN = { frequency: { seconds: 10 }, timeout: { seconds: 30 } };
  * and so would the next start of one instance with a fresh disk.
  */
 export const componentsFeature = createBackendFeatureLoader({
-  deps: { config: coreServices.rootConfig, logger: coreServices.rootLogger },
-  *loader({ config, logger }) {
+  deps: {
+    config: coreServices.rootConfig,
+    rootLogger: coreServices.rootLogger,
+  },
+  *loader({ config, rootLogger }) {
     const directory = config.getOptionalString(DIRECTORY_KEY);
     if (directory === undefined) {
       return;
     }
     if (config.getOptionalString('backend.database.client') === 'pg') {
-      logger.info(
+      rootLogger.info(
         `${DIRECTORY_KEY} is not used: the database is PostgreSQL and the directory is of this instance only. Publish to a Git host instead.`,
       );
       return;

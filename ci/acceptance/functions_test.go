@@ -11,7 +11,7 @@ import (
 
 // functions are those that people call, by the object that has them.
 var functions = map[string][]string{
-	"BackstageGitops":      {"acceptance", "app", "attestTest", "bench", "benchAttest", "benchCluster", "chart", "cluster", "diff", "git", "goTest", "image", "promote", "proofCheck", "publicKey", "publish", "pushPromotion", "registry", "release", "releaseProof", "released", "reproducibleCheck", "rollback", "serve", "slimTest", "verifyRelease"},
+	"BackstageGitops":      {"acceptance", "app", "attestTest", "bench", "benchAttest", "benchCluster", "chart", "cluster", "diff", "git", "goTest", "image", "promote", "proofCheck", "publicKey", "publish", "pushPromotion", "registry", "release", "releaseProof", "released", "reproducibleCheck", "rollback", "rolledBack", "serve", "slimTest", "verifyRelease"},
 	"BackstageGitopsApp":   {"bundle", "deps", "lint", "productionDeps", "test", "typecheck"},
 	"BackstageGitopsChart": {"bump", "lint", "package", "render", "test"},
 }

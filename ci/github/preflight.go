@@ -46,15 +46,16 @@ func (c *client) mayWrite(ctx context.Context, t Target) error {
 	}
 	var branch github.Branch
 	_, err = c.Do(ctx, ask, &branch)
-	var answer *github.ErrorResponse
 	switch {
-	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusNotFound:
+	case answered(err, http.StatusNotFound):
 		// No such repository or no such branch: git says which.
 		return nil
 	case err != nil:
 		return c.explain(ctx, "", err)
 	}
-	if _, _, err := c.Git.CreateBlob(ctx, c.owner, c.repo, &github.Blob{Content: github.String(""), Encoding: github.String("utf-8")}); err != nil {
+	// What GitHub does not like about a request it says only to those who may make it.
+	_, _, err = c.Git.CreateBlob(ctx, c.owner, c.repo, &github.Blob{Content: github.String(""), Encoding: github.String("utf-8")})
+	if err != nil && !answered(err, http.StatusUnprocessableEntity) {
 		return c.explain(ctx, contents, err)
 	}
 	if t.Mode == ModePush && !branch.GetProtected() {
@@ -64,7 +65,7 @@ func (c *client) mayWrite(ctx context.Context, t Target) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("%s: GitHub opened a pull request of %s to itself; close it", c.name(), t.Branch)
-	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusUnprocessableEntity:
+	case answered(err, http.StatusUnprocessableEntity):
 		return nil
 	}
 	err = c.explain(ctx, pullRequests, err)
@@ -72,4 +73,10 @@ func (c *client) mayWrite(ctx context.Context, t Target) error {
 		err = fmt.Errorf("%s is protected, so the release may have to wait in a pull request, but %w", t.Branch, err)
 	}
 	return err
+}
+
+// answered says of an error that GitHub answered with a status.
+func answered(err error, status int) bool {
+	var answer *github.ErrorResponse
+	return errors.As(err, &answer) && answer.Response.StatusCode == status
 }

@@ -66,6 +66,39 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// TestPreflightArchived: what keeps everybody from writing is said before anything is built as well; what GitHub does not
+// like about the question is no refusal.
+func TestPreflightArchived(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		code    int
+		message string
+		want    error
+	}{
+		"archived":        {http.StatusForbidden, "Repository was archived so is read-only.", git.ErrRefused},
+		"an empty blob":   {http.StatusUnprocessableEntity, "Invalid request. content can't be blank", nil},
+		"down, and stays": {http.StatusServiceUnavailable, "Service unavailable", git.ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.server.Intercept(func(out http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/git/blobs") {
+					githubtest.Fail(out, c.code, c.message)
+					return true
+				}
+				return false
+			})
+			_, err := github.Preflight(t.Context(), w.dir, release(1), w.target)
+			if c.want == nil && err != nil {
+				t.Errorf("got %v", err)
+			} else if c.want != nil {
+				refused(t, err, c.want, "")
+			}
+		})
+	}
+}
+
 // TestRequests: the commit of a release is at most six requests, however it gets to GitHub, and so is the first release of
 // each kind as a whole.
 func TestRequests(t *testing.T) {

@@ -25,6 +25,8 @@ func TestCommitByGitHub(t *testing.T) {
 		// more are arguments of a release, wanted what GitHub shows of its pull request.
 		more   string
 		wanted []string
+		// builder is what builds, of whom whoever verifies the image need not know.
+		builder string
 	}{
 		"by a token":       {by: "github", outcome: "released", author: "github-actions[bot]"},
 		"signed by nobody": {by: "github", outcome: "released", author: "github-actions[bot]", unsigned: true},
@@ -34,7 +36,7 @@ func TestCommitByGitHub(t *testing.T) {
 			wanted: []string{`"title":"Release the portal"`, `"labels":[{"name":"release"},{"name":"portal"}]`, "| Image |"},
 		},
 		"to a protected branch": {by: "github", protected: "main", outcome: "proposed", author: "github-actions[bot]"},
-		"by an App":             {by: "github", outcome: "released", author: "app-7[bot]", app: true},
+		"by an App":             {by: "github", outcome: "released", author: "app-7[bot]", app: true, builder: "https://github.com/acme/portal/.github/workflows/release.yml@refs/heads/main"},
 		"pushed by an App":      {by: "git", outcome: "released", author: "Backstage GitOps", app: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,6 +61,9 @@ func TestCommitByGitHub(t *testing.T) {
 			} else {
 				m.KeyPassword = "canary-key-" + rand.Text()
 				m.Key, _ = keyPair(t, m.KeyPassword)
+			}
+			if c.builder != "" {
+				m.Settings += fmt.Sprintf(", builder: %q", c.builder)
 			}
 			registry := startRegistry(t, "somebody", password)
 			arguments += fmt.Sprintf(`, image: %q, username: "somebody", password: $password`, registry.address+"/portal")
@@ -103,6 +108,19 @@ func TestCommitByGitHub(t *testing.T) {
 				t.Errorf("the report says of the chart %+v", chart)
 			}
 			git(t, hub.repository, "fsck", "--strict")
+			if c.builder != "" {
+				// Whoever has the key verifies it without another word, and refuses another builder where they give one.
+				for settings, want := range map[string]string{"": "", fmt.Sprintf("builder: %q", c.builder): "", `builder: "https://example.com"`: "a provenance of another builder"} {
+					said, err := verify(t, module{Key: m.Key, KeyPassword: m.KeyPassword, Settings: settings},
+						fmt.Sprintf(`(image: %q, username: "somebody", password: $password)`, done.Image), secret(t, "password", password))
+					switch {
+					case want != "":
+						refused(t, err, want)
+					case err != nil || !strings.Contains(said, "| Builder | "+c.builder+" |"):
+						t.Errorf("with %q it says %s, %v", settings, said, err)
+					}
+				}
+			}
 			secrets := []string{token, password, strings.Split(private, "\n")[1]}
 			if !c.unsigned {
 				secrets = append(secrets, m.KeyPassword)

@@ -417,7 +417,7 @@ type releaser struct {
 }
 
 func (m *BackstageGitops) releaser(t target) *releaser {
-	return &releaser{m: m, box: m.toolbox(), target: t, began: time.Now()}
+	return &releaser{m: m, box: m.toolbox(), target: t, facts: map[string]any{}, began: time.Now()}
 }
 
 type step struct {
@@ -523,7 +523,6 @@ func (r *releaser) embeddedRegistry() bool {
 }
 
 func (r *releaser) read(ctx context.Context) error {
-	r.facts = map[string]any{}
 	if (r.target.username == "") != (r.target.password == nil) {
 		return errors.New("--username and --password go together: give both, or neither")
 	}

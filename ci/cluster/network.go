@@ -60,6 +60,9 @@ func ipv4(ranges []string) []string {
 	return slices.DeleteFunc(ranges, func(s string) bool { return strings.Contains(s, ":") })
 }
 
+// dockerHost is host.docker.internal as a question has it (RFC 1035, 3.1).
+const dockerHost = "|04|host|06|docker|08|internal|00|"
+
 // fenceScript makes the chains, then sends packets there. A cluster that the daemon had before may have left them.
 func fenceScript(session []string) string {
 	var script strings.Builder
@@ -90,6 +93,11 @@ func fenceScript(session []string) string {
 		for _, protocol := range []string{"udp", "tcp"} {
 			add("jump iptables OUTPUT -p %s --dport 53 -m string --algo bm --hex-string '%s' -j %s", protocol, question, questions)
 		}
+	}
+	// Each node asks for the daemon's host when it starts: kind's own entrypoint does, and does without an answer. It comes
+	// before the others, and does not count.
+	for _, protocol := range []string{"udp", "tcp"} {
+		add("jump iptables OUTPUT -p %s --dport 53 -m string --algo bm --hex-string '%s' -j REJECT", protocol, dockerHost)
 	}
 
 	// Docker puts its own rules before others, but for those of its chain DOCKER-USER.

@@ -31,6 +31,10 @@ func TestFenceScript(t *testing.T) {
 			t.Errorf("%s sends packets to a chain that refuses nothing yet", after)
 		}
 	}
+	// The last one that is put first is the first.
+	if position("|04|host|06|docker") < position("|00001c0001|") {
+		t.Error("the question for the daemon's host is counted before it is let off")
+	}
 	if out, err := exec.CommandContext(t.Context(), "sh", "-nc", script).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

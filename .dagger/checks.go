@@ -11,15 +11,16 @@ import (
 	"dagger/backstage-gitops/internal/dagger"
 )
 
-// Vet and test the plain Go code in ci/, with a real git and a real registry.
+// Vet, lint and test the plain Go code in ci/, with a real git and a real registry.
 //
 // +check
 func (m *BackstageGitops) GoTest(ctx context.Context) error {
 	_, err := goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
-		Include: []string{"go.mod", "go.sum", "ci", "dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
+		Include: []string{"go.mod", "go.sum", "staticcheck.conf", "ci", "dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
 		Exclude: []string{"ci/slim", "ci/acceptance"},
 	})).
 		WithExec([]string{"go", "vet", "./..."}).
+		WithExec([]string{"go", "tool", "staticcheck", "./..."}).
 		WithExec([]string{"go", "test", "./..."}).
 		Sync(ctx)
 	return err

@@ -167,7 +167,7 @@ func TestProtected(t *testing.T) {
 	if out := log.outputs(); !strings.HasPrefix(log.summary(), "## Proposed ") || out["released"] != "false" || out["commit"] != g.git("rev-parse", "gitops/backstage/main") || g.git("rev-parse", "main") != head {
 		t.Errorf("the outputs are %v, the summary is\n%s", out, log.summary())
 	}
-	g.api(http.MethodPut, "/pulls/1/merge", map[string]string{"merge_method": "squash"}, &struct{}{})
+	g.api(http.MethodPut, "/pulls/1/merge", map[string]string{"merge_method": "merge"}, &struct{}{})
 	merged := g.git("rev-parse", "main")
 	if merged == head {
 		t.Fatal("nothing was merged")

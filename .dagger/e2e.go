@@ -408,6 +408,9 @@ func (v *verifier) components(ctr *dagger.Container) *dagger.Container {
 // browser is a headless one that reaches what the nodes serve.
 func (v *verifier) browser() *dagger.Service {
 	return from(browserImage).
+		// One for each proof: the engine ends a service some seconds after its last
+		// user, though another has come meanwhile.
+		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
 		WithServiceBinding("docker", v.kind.Docker()).
 		WithExposedPort(9222).
 		AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})

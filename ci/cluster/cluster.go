@@ -102,7 +102,8 @@ func Create(ctx context.Context, o Options) (*Cluster, []byte, error) {
 	if o.Fence {
 		// Before there is a node: none of its packets goes by uncounted.
 		steps.start("fence")
-		if err := raise(ctx, o.Image); err != nil {
+		networking := o.config(cgroups).Networking
+		if err := raise(ctx, o.Image, networking.PodSubnet, networking.ServiceSubnet); err != nil {
 			return nil, nil, fmt.Errorf("fence the cluster in: %w", err)
 		}
 	}

@@ -29,9 +29,10 @@ const (
 
 // raise refuses, and counts, what nodes and pods send out of the daemon's networks to other places than the networks that
 // this program is in. The daemon's host forwards every such packet, so the fence stands there: it can be raised before
-// there is a node, no pod can touch it, and it outlives a restart of the nodes. Names are no business of the cluster's
+// there is a node, no pod can touch it, and it outlives a restart of the nodes. The cluster's own networks, of pods and
+// Services, are refused there and not counted: they are known within a node. Names are no business of the cluster's
 // either: what asks a name server outside is refused too.
-func raise(ctx context.Context, image string) error {
+func raise(ctx context.Context, image string, own ...string) error {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func raise(ctx context.Context, image string) error {
 			session = append(session, network.String())
 		}
 	}
-	_, err = inDaemonsNetwork(ctx, image, fenceScript(ipv4(session)))
+	_, err = inDaemonsNetwork(ctx, image, fenceScript(ipv4(session), ipv4(own)))
 	return err
 }
 
@@ -60,11 +61,14 @@ func ipv4(ranges []string) []string {
 	return slices.DeleteFunc(ranges, func(s string) bool { return strings.Contains(s, ":") })
 }
 
+// uncounted is how a rule refuses what does not count.
+const uncounted = "icmp-net-unreachable"
+
 // dockerHost is host.docker.internal as a question has it (RFC 1035, 3.1).
 const dockerHost = "|04|host|06|docker|08|internal|00|"
 
 // fenceScript makes the chains, then sends packets there. A cluster that the daemon had before may have left them.
-func fenceScript(session []string) string {
+func fenceScript(session, own []string) string {
 	var script strings.Builder
 	add := func(rule string, a ...any) { fmt.Fprintf(&script, rule+"\n", a...) }
 	add("chain() { $1 -w -N $2 2> /dev/null || $1 -w -F $2; }")
@@ -75,6 +79,10 @@ func fenceScript(session []string) string {
 	// Into the daemon's own networks: from a node to another, or from outside to a port that a node publishes.
 	for _, bridge := range []string{"br-+", "docker0"} {
 		add("iptables -w -A %s -o %s -j RETURN", fence, bridge)
+	}
+	// Until kube-proxy runs, connections to a Service leave the node.
+	for _, network := range own {
+		add("iptables -w -A %s -d %s -j REJECT --reject-with %s", fence, network, uncounted)
 	}
 	for _, network := range session {
 		for _, protocol := range []string{"tcp", "udp"} {
@@ -183,7 +191,7 @@ func refused(listing string) (Outside, error) {
 		switch {
 		case len(fields) > 1 && fields[0] == "Chain":
 			chain = fields[1]
-		case len(fields) > 2 && fields[2] == "REJECT":
+		case len(fields) > 2 && fields[2] == "REJECT" && !strings.Contains(line, uncounted):
 			packets, err := strconv.Atoi(fields[0])
 			if err != nil {
 				return Outside{}, fmt.Errorf("the counter of the chain %s: %w", chain, err)

@@ -10,7 +10,7 @@ import (
 
 func TestFenceScript(t *testing.T) {
 	t.Parallel()
-	script := fenceScript([]string{"10.87.0.0/16"})
+	script := fenceScript([]string{"10.87.0.0/16"}, []string{"10.96.0.0/16"})
 	lines := strings.Split(script, "\n")
 	position := func(part string) int {
 		i := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, part) })
@@ -20,7 +20,10 @@ func TestFenceScript(t *testing.T) {
 		return i
 	}
 	refuse := position("iptables -w -A " + fence + " -j REJECT")
-	for _, before := range []string{"ESTABLISHED", "-o br-+ -j RETURN", "-o docker0 -j RETURN", "-d 10.87.0.0/16 -p tcp ! --dport 53", "-d 10.87.0.0/16 -p udp ! --dport 53", "--name " + fence} {
+	if own := position("-d 10.96.0.0/16"); own < position("-o docker0 -j RETURN") {
+		t.Error("what a node sends to a pod of another is refused")
+	}
+	for _, before := range []string{"ESTABLISHED", "-o br-+ -j RETURN", "-o docker0 -j RETURN", "-d 10.96.0.0/16 -j REJECT --reject-with " + uncounted, "-d 10.87.0.0/16 -p tcp ! --dport 53", "-d 10.87.0.0/16 -p udp ! --dport 53", "--name " + fence} {
 		if position(before) > refuse {
 			t.Errorf("the rule with %q comes too late", before)
 		}
@@ -44,6 +47,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	const listing = `Chain GITOPS-FENCE (2 references)
     pkts      bytes target     prot opt in     out     source               destination
+       5      300 REJECT     all  --  *      *       0.0.0.0/0            10.96.0.0/16         reject-with icmp-net-unreachable
      512    40000 RETURN     all  --  *      *       0.0.0.0/0            0.0.0.0/0            ctstate RELATED,ESTABLISHED
        7      420            all  --  *      *       0.0.0.0/0            0.0.0.0/0            recent: SET name: GITOPS-FENCE side: dest mask: 255.255.255.255
        7      420 REJECT     all  --  *      *       0.0.0.0/0            0.0.0.0/0            reject-with icmp-port-unreachable

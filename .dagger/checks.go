@@ -128,7 +128,8 @@ func (m *BackstageGitops) ProofCheck(ctx context.Context) error {
 		{"an Application of a path that does not exist", v.nowhere},
 		{"releases that cannot run", func(ctx context.Context) error {
 			for _, c := range badCharts {
-				if err := fresh.changed(c.change).refused(ctx, v, c.want); err != nil {
+				// Apart: what comes after is on top of what is in a remote.
+				if err := fresh.apart("refused").changed(c.change).refused(ctx, v, c.want); err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
 			}

@@ -65,7 +65,7 @@ const checks = {
     token = backstageIdentity.token;
     assert.equal(
       backstageIdentity.identity.userEntityRef,
-      'user:default/guest'
+      'user:development/guest'
     );
   },
   'the catalog describes this system': () =>

@@ -63,7 +63,7 @@ describe('the catalog of the image', () => {
       'group:default/platform',
       'system:default/backstage-gitops',
       'template:default/component',
-      'user:default/guest',
+      'user:development/guest',
     ];
     const deadline = Date.now() + 20_000;
     let found = await list();

@@ -26,6 +26,7 @@ export function createApi() {
 
   backend.add(import('@backstage/plugin-auth-backend'));
   backend.add(import('@backstage/plugin-auth-backend-module-guest-provider'));
+  backend.add(import('@backstage/plugin-auth-backend-module-github-provider'));
 
   backend.add(import('@backstage/plugin-permission-backend'));
   backend.add(

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -326,9 +327,20 @@ func (s *Session) started(ctx context.Context, workload *unstructured.Unstructur
 	return manifests.Wait(ctx, s.Client, []*unstructured.Unstructured{workload})
 }
 
-// place makes an environment's namespace with what its database wants beforehand.
+// authSecret has the OAuth app of prod.
+const authSecret = "backstage-auth"
+
+// place makes an environment's namespace with what its sign-in and its database want beforehand.
 func (s *Session) place(ctx context.Context, namespace string, database bool) error {
 	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	// Nobody signs in with GitHub here, so no such app is needed; the backend starts with any.
+	_, err = s.Client.Core.Secrets(namespace).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: authSecret},
+		StringData: map[string]string{"AUTH_GITHUB_CLIENT_ID": rand.Text(), "AUTH_GITHUB_CLIENT_SECRET": rand.Text()},
+	}, metav1.CreateOptions{FieldManager: manifests.Manager})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}

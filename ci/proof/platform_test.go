@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -172,11 +173,42 @@ func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
 			if strings.Contains(m.Group, "cert-manager") || strings.Contains(m.Group, "coreos") || m.Kind == "NetworkPolicy" || m.Kind == "HorizontalPodAutoscaler" {
 				t.Errorf("%s has a %s, which this cluster does not know", e.Name, m.Kind)
 			}
-			if m.Kind == "Deployment" && !strings.Contains(m.YAML, "replicas: 1\n") {
+			if m.Kind != "Deployment" {
+				continue
+			}
+			if !strings.Contains(m.YAML, "replicas: 1\n") {
 				t.Errorf("%s has no pod:\n%s", e.Name, m.YAML)
+			}
+			for _, secret := range secretsOf(t, m) {
+				if secret != databaseSecret && secret != authSecret {
+					t.Errorf("%s wants the Secret %s, which nobody makes there", e.Name, secret)
+				}
 			}
 		}
 	}
+}
+
+// secretsOf are the Secrets that the environment of a Deployment's containers comes from.
+func secretsOf(t *testing.T, m chart.Manifest) []string {
+	t.Helper()
+	object, err := m.Object()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range object.(*appsv1.Deployment).Spec.Template.Spec.Containers {
+		for _, from := range c.EnvFrom {
+			if from.SecretRef != nil {
+				names = append(names, from.SecretRef.Name)
+			}
+		}
+		for _, variable := range c.Env {
+			if variable.ValueFrom != nil && variable.ValueFrom.SecretKeyRef != nil {
+				names = append(names, variable.ValueFrom.SecretKeyRef.Name)
+			}
+		}
+	}
+	return names
 }
 
 func TestUtilization(t *testing.T) {

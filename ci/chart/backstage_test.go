@@ -685,6 +685,8 @@ func TestNotes(t *testing.T) {
 		"latest dump":  {values: []string{dir + "/ci/restore-values.yaml"}, want: "WARNING: latest is the newest dump"},
 		"no digest":    {values: []string{write(t, `{image: {digest: "", requireDigest: true}}`)}, want: "NOTHING RUNS: image.requireDigest"},
 		"ingress":      {values: []string{dir + "/ci/ingress-values.yaml"}, want: "https://portal.example.org/", lack: "appConfig.app.baseUrl"},
+		"GitHub":       {values: []string{dir + "/ci/sign-in-values.yaml"}, want: "https://portal.example.org/api/auth/github/handler/frame"},
+		"no GitHub":    {values: []string{released}, want: "The app:", lack: "GitHub"},
 		"node port":    {values: []string{dir + "/ci/nodeport-values.yaml"}, want: "get service backstage-nodeport", lack: "port-forward"},
 	}
 	for name, c := range cases {

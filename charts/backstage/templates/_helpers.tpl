@@ -144,6 +144,23 @@ known by the location's type and target.
 {{- toJson $config | sha256sum }}
 {{- end }}
 
+{{/*
+The providers of appConfig but the guest that people can sign in with, as a list. The settings of GitHub, the one in the
+image, are by environment.
+*/}}
+{{- define "backstage.signInProviders" -}}
+{{- $auth := default dict .Values.appConfig.auth }}
+{{- $names := list }}
+{{- range $name, $settings := default dict $auth.providers }}
+{{- if and $settings (ne $name "guest") }}
+{{- if or (ne $name "github") (get $settings (default "development" $auth.environment)) }}
+{{- $names = append $names $name }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $names }}
+{{- end }}
+
 {{/* The environment of one of the two containers, as a list: "backstage.env" (dict "root" . "role" "backend"). */}}
 {{- define "backstage.env" -}}
 {{- $root := .root }}

@@ -60,6 +60,7 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- fail (printf "terminationGracePeriodSeconds is %d and drainSeconds %d: a pod must have time left to end after it has drained" (int .Values.terminationGracePeriodSeconds) (int .Values.drainSeconds)) }}
 {{- end }}
 {{- include "backstage.validateFormats" . }}
+{{- include "backstage.validateSignIn" . }}
 {{- include "backstage.validateScale" . }}
 {{- include "backstage.validateDatabase" . }}
 {{- include "backstage.validateAccess" . }}
@@ -98,6 +99,22 @@ What refers to a variable, as ${NAME} of Backstage or $(NAME) of Kubernetes, is 
 - {{ printf "%s[%d]" $path $i | toJson }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The chart cannot see into extraAppConfig, which may have a provider of its own.
+*/}}
+{{- define "backstage.validateSignIn" -}}
+{{- $auth := default dict .Values.appConfig.auth }}
+{{- $environment := default "development" $auth.environment }}
+{{- $guest := default dict (default dict $auth.providers).guest }}
+{{- $providers := include "backstage.signInProviders" . | fromYamlArray }}
+{{- if and (eq (toString $guest.dangerouslyAllowOutsideDevelopment) "false") (not $providers) (not .Values.extraAppConfig) }}
+{{- fail (printf "appConfig.auth.providers.guest.dangerouslyAllowOutsideDevelopment is false and no other provider has settings for appConfig.auth.environment, %q: nobody could sign in; configure appConfig.auth.providers.github.%s, or set the former to true" $environment $environment) }}
+{{- end }}
+{{- if and (has "github" $providers) .Values.networkPolicy.enabled (not .Values.networkPolicy.https) (not .Values.networkPolicy.extraEgress) }}
+{{- fail "networkPolicy.enabled with appConfig.auth.providers.github wants networkPolicy.https or networkPolicy.extraEgress: nobody could sign in unless the backend reaches GitHub" }}
 {{- end }}
 {{- end }}
 

@@ -1,10 +1,15 @@
 package sync
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestLastWords(t *testing.T) {
 	t.Parallel()
+	wrapped := "Error: " + strings.Repeat("a failed; caused by ", 30) + "Error: unknown database client"
 	for want, log := range map[string][]string{
+		`; its log ends with "` + wrapped[:150] + " … " + wrapped[len(wrapped)-150:] + `"`: {wrapped},
 		"": {"", " "},
 		`; its log ends with "Error: unknown database client \"x\""`:         {"starts", `Error: unknown database client "x"`, ""},
 		`; its log ends with "unknown database client"`:                      {`{"level":"error","message":"unknown database client"}`, `{"level":"info","message":"stops"}`},

@@ -418,7 +418,15 @@ func lastWords(log []string) string {
 		last = cmp.Or(entry.Message, last)
 	}
 	last = userinfo.ReplaceAllString(last, "://***@")
-	return "; its log ends with " + strconv.Quote(last[:min(300, len(last))])
+	return "; its log ends with " + strconv.Quote(ends(last, 150))
+}
+
+// ends leaves the middle of a long line out: errors are wrapped in what failed because of them, and the last is the cause.
+func ends(s string, each int) string {
+	if len(s) <= 2*each {
+		return s
+	}
+	return strings.ToValidUTF8(s[:each], "") + " … " + strings.ToValidUTF8(s[len(s)-each:], "")
 }
 
 // userinfo is the credential in an address, such as that of a database.

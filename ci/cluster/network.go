@@ -135,8 +135,10 @@ const (
 
 // Outside is what a cluster tried to reach beyond its fence.
 type Outside struct {
-	// Packets were refused. Addresses are where they were going to, where the kernel keeps such lists.
+	// Packets were refused, Questions of them to a name server. Addresses are where they were going to, where the kernel
+	// keeps such lists.
 	Packets   int      `json:"packets"`
+	Questions int      `json:"questions"`
 	Addresses []string `json:"addresses"`
 }
 
@@ -198,6 +200,7 @@ func refused(listing string) (Outside, error) {
 			}
 			o.Packets, refuses[chain] = o.Packets+packets, true
 			if chain == questions && packets > 0 {
+				o.Questions += packets
 				o.Addresses = append(o.Addresses, "a name server")
 			}
 		}

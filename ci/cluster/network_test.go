@@ -60,7 +60,7 @@ Chain GITOPS-FENCE (1 references)
 src=192.0.2.1 ttl: 64 last_seen: 4295 oldest_pkt: 1 4295
 `
 	got, err := refused(listing)
-	if want := []string{"192.0.2.1", "a name server"}; err != nil || got.Packets != 10 || !slices.Equal(got.Addresses, want) {
+	if want := []string{"192.0.2.1", "a name server"}; err != nil || got.Packets != 10 || got.Questions != 2 || !slices.Equal(got.Addresses, want) {
 		t.Errorf("%+v, %v; want 10 to %q", got, err, want)
 	}
 	for what, without := range map[string]string{

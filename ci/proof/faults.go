@@ -160,7 +160,8 @@ func (s *Session) missingTag(ctx context.Context) (string, error) {
 
 // namesImage says that a failure names the image that is not there.
 func namesImage(f *sync.Failure, image string) error {
-	if want := image + " is not in its registry"; !strings.Contains(f.Message, want) {
+	// Kubernetes leaves docker.io out.
+	if want := strings.TrimPrefix(image, "docker.io/") + " is not in its registry"; !strings.Contains(f.Message, want) {
 		return fmt.Errorf("it does not say that %s", want)
 	}
 	return nil
@@ -178,13 +179,13 @@ func (s *Session) crash(ctx context.Context) (string, error) {
 
 // lastWords says that a failure is a crash of the backend, with what it said last.
 func lastWords(f *sync.Failure) error {
-	_, words, quoted := strings.Cut(f.Message, "its log ends with ")
+	said := func(line string) bool { return strings.Contains(line, strange) }
 	switch {
 	case f.Reason != "CrashLoopBackOff":
 		return fmt.Errorf("it is %s, not CrashLoopBackOff", f.Reason)
 	case !strings.Contains(f.Message, "container backend"):
 		return errors.New("it does not name the container backend")
-	case !quoted || !strings.Contains(words, strange):
+	case !strings.Contains(f.Message, "its log ends with ") || !slices.ContainsFunc(f.Log, said):
 		return fmt.Errorf("it does not repeat the container's last words, of %s", strange)
 	}
 	return nil
@@ -448,6 +449,9 @@ func (s *Session) nodesRestarted(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := s.silent(ctx); err != nil {
+		return "", fmt.Errorf("before the restart: %w", err)
+	}
 	began := time.Now()
 	if err := cluster.Restart(ctx, s.Cluster); err != nil {
 		return "", err
@@ -484,6 +488,17 @@ func (s *Session) nodesRestarted(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("the catalog: %w", err)
 	}
 	if _, err := request(ctx, http.MethodGet, s.NodePort+"/", "", nil); err != nil {
+		return "", err
+	}
+	// Until CoreDNS knows the cluster again it passes names on that are the cluster's own.
+	outside, err := cluster.Fenced(ctx, s.Cluster)
+	if err != nil {
+		return "", err
+	}
+	if others := outside.Packets - outside.Questions; others > 0 {
+		return "", fmt.Errorf("%d packets were on their way out after the restart, to %s", others, strings.Join(outside.Addresses, ", "))
+	}
+	if err := cluster.Forget(ctx, s.Cluster); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("the API answers after %.1f s, the portal and its catalog after %.1f s, at the same revision and digest", api.Seconds(), time.Since(began).Seconds()), nil

@@ -60,14 +60,14 @@ func TestExplained(t *testing.T) {
 		failure   argocd.Failure
 		want      string
 	}{
-		"the image":         {explained: tag, failure: argocd.Failure{Message: "the image " + image + " is not in its registry"}},
-		"another image":     {explained: tag, failure: argocd.Failure{Message: "the image docker.io/user/app:1 is not in its registry"}, want: "it does not say that " + image},
+		"the image":         {explained: tag, failure: argocd.Failure{Message: "the image user/app:does-not-exist is not in its registry"}},
+		"another image":     {explained: tag, failure: argocd.Failure{Message: "the image user/app:1 is not in its registry"}, want: "it does not say that user/app:does-not-exist"},
 		"an absent image":   {explained: tag, failure: argocd.Failure{Message: "the image " + image + " cannot be pulled"}, want: "is not in its registry"},
-		"a crash":           {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: crashed}},
+		"a crash":           {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: crashed, Log: []string{"started", "Unsupported database client type 'no-such-database'"}}},
 		"no crash":          {explained: lastWords, failure: argocd.Failure{Reason: "OperationFailed", Message: crashed}, want: "it is OperationFailed, not CrashLoopBackOff"},
 		"of the frontend":   {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: "container frontend exits with code 1"}, want: "container backend"},
 		"without words":     {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: "container backend exits with code 1"}, want: "last words"},
-		"other words":       {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: "container backend exits; its log ends with \"Killed\""}, want: "last words"},
+		"other words":       {explained: lastWords, failure: argocd.Failure{Reason: "CrashLoopBackOff", Message: "container backend exits; its log ends with \"Killed\"", Log: []string{"Killed"}}, want: "last words"},
 		"file and line":     {explained: fileAndLine, failure: argocd.Failure{Message: "YAML parse error on backstage/templates/proof-broken.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'"}},
 		"no line":           {explained: fileAndLine, failure: argocd.Failure{Message: "YAML parse error on backstage/templates/proof-broken.yaml"}, want: "the line"},
 		"line of no file":   {explained: fileAndLine, failure: argocd.Failure{Message: "yaml: line 3: did not find expected ',' or '}'"}, want: "templates/proof-broken.yaml"},

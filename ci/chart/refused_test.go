@@ -194,6 +194,40 @@ func TestUnusualValuesAreTaken(t *testing.T) {
 	}
 }
 
+// A section without content is null, as a key whose lines are all commented out. create-app writes `scaffolder:` so.
+func TestEmptySectionsAreTaken(t *testing.T) {
+	t.Parallel()
+	const database = `database: {type: external, existingSecret: s, host: db}`
+	cases := map[string]struct{ values, holds string }{
+		"scaffolder":           {database + `, appConfig: {scaffolder: null}`, "publishDirectory: null"},
+		"scaffolder in memory": {`appConfig: {scaffolder: null}`, ""},
+		"database":             {database + `, appConfig: {backend: {database: null}}`, "host: db"},
+		"database in memory":   {`appConfig: {backend: {database: null}}`, ""},
+		"database with a dump": {database + `, backup: {enabled: true}, appConfig: {backend: {database: null}}`, "host: db"},
+		"connection":           {database + `, backup: {enabled: true}, appConfig: {backend: {database: {connection: null}}}`, "host: db"},
+		"backend":              {database + `, appConfig: {backend: null}`, "host: db"},
+		"listen":               {`metrics: {enabled: true}, appConfig: {backend: {listen: null}}`, ""},
+		"app":                  {`appConfig: {app: null}`, ""},
+		"cors and csp":         {`env: [], appConfig: {app: {baseUrl: "http://a"}, backend: {cors: null, csp: null}}`, "upgrade-insecure-requests: false"},
+		"no csp at all":        {`env: [], appConfig: {app: {baseUrl: "http://a"}, backend: {csp: false}}`, "csp: false"},
+		"catalog and proxy":    {`appConfig: {catalog: null, proxy: null}`, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rendered, err := chart.Render(t.Context(), dir, chart.Release{}, write(t, "{"+c.values+"}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range rendered.Manifests {
+				if strings.Contains(m.YAML, "app-config.yaml: |") && !strings.Contains(m.YAML, c.holds) {
+					t.Errorf("%q is not in\n%s", c.holds, m.YAML)
+				}
+			}
+		})
+	}
+}
+
 // What names a secret, or only sounds like one, is none.
 func TestReferencesToSecretsAreTaken(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,7 @@
 SQLite in memory, unless the values say otherwise: the database's own, or what they write into app-config.yaml.
 */}}
 {{- define "backstage.inMemory" -}}
-{{- if and (eq .Values.database.type "memory") (ne (toString (dig "backend" "database" "client" "" .Values.appConfig)) "pg") }}true{{ end }}
+{{- if and (eq .Values.database.type "memory") (ne (include "backstage.config" (list .Values.appConfig "backend" "database" "client")) "pg") }}true{{ end }}
 {{- end }}
 
 {{- define "backstage.databaseHost" -}}

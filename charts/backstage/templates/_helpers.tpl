@@ -98,21 +98,43 @@ annotations:
 {{- end }}
 
 {{/*
+What a configuration has at a path, as text; nothing if a section on the way is empty or missing:
+"backstage.config" (list .Values.appConfig "backend" "database" "client").
+*/}}
+{{- define "backstage.config" -}}
+{{- $node := first . }}
+{{- range $key := rest . }}
+{{- if kindIs "map" $node }}{{ $node = get $node $key }}{{ else }}{{ $node = "" }}{{ end }}
+{{- end }}
+{{- with $node }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{/*
 app-config.yaml as mounted: the database, the values as they are, and leave for the app to call the API from its
 address. The image gives that leave to http://localhost:8000 only. A browser that comes by plain http must not be told
 to take https for everything else, which Backstage's default policy does.
 */}}
 {{- define "backstage.appConfig" -}}
 {{- $config := deepCopy .Values.appConfig }}
+{{- /* An empty section would win over what the chart has for it. */}}
+{{- if not (include "backstage.inMemory" .) }}
+{{- range $path := list (list "scaffolder") (list "backend") (list "backend" "database") (list "backend" "database" "connection") }}
+{{- $section := $config }}
+{{- range $key := initial $path }}{{ $section = ternary (get $section $key) dict (kindIs "map" (get $section $key)) }}{{ end }}
+{{- if kindIs "invalid" (get $section (last $path)) }}{{ $_ := unset $section (last $path) }}{{ end }}
+{{- end }}
+{{- end }}
 {{- with include "backstage.databaseConfig" . | fromYaml }}
 {{- $config = mergeOverwrite (dict "backend" (dict "database" .)) $config }}
 {{- end }}
-{{- $baseUrl := dig "app" "baseUrl" "http://localhost:8000" $config }}
-{{- if and (ne (trimSuffix "/" $baseUrl) "http://localhost:8000") (not (dig "backend" "cors" "" $config)) }}
+{{- $baseUrl := include "backstage.config" (list $config "app" "baseUrl") | default "http://localhost:8000" }}
+{{- if and (ne (trimSuffix "/" $baseUrl) "http://localhost:8000") (not (include "backstage.config" (list $config "backend" "cors"))) }}
 {{- $origin := regexFind "^https?://[^/]+" $baseUrl | default $baseUrl }}
 {{- $_ := mergeOverwrite $config (dict "backend" (dict "cors" (dict "origin" $origin))) }}
 {{- end }}
-{{- if and (hasPrefix "http://" $baseUrl) (not (hasPrefix "http://localhost" $baseUrl)) (not (hasKey (dig "backend" "csp" dict $config) "upgrade-insecure-requests")) }}
+{{- $backend := ternary $config.backend dict (kindIs "map" $config.backend) }}
+{{- $csp := ternary $backend.csp dict (kindIs "map" $backend.csp) }}
+{{- if and (hasPrefix "http://" $baseUrl) (not (hasPrefix "http://localhost" $baseUrl)) (not (kindIs "bool" $backend.csp)) (not (hasKey $csp "upgrade-insecure-requests")) }}
 {{- $_ := mergeOverwrite $config (dict "backend" (dict "csp" (dict "upgrade-insecure-requests" false))) }}
 {{- end }}
 {{- /* A directory of each pod for itself, in a catalog that all pods share: each would take out what the others put in. */}}

@@ -23,7 +23,7 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $baseUrl := dig "app" "baseUrl" "" .Values.appConfig }}
+{{- $baseUrl := include "backstage.config" (list .Values.appConfig "app" "baseUrl") }}
 {{- range concat .Values.env .Values.extraEnv }}
 {{- if eq .name "GITHUB_TOKEN" }}
 {{- fail "env sets GITHUB_TOKEN: put the token into a Secret and name that in githubToken.existingSecret" }}
@@ -204,7 +204,7 @@ The chart cannot see into extraAppConfig, which may have a provider of its own.
 {{- end }}
 
 {{- define "backstage.validateDatabase" -}}
-{{- if and (dig "scaffolder" "publishDirectory" "" .Values.appConfig) (not (include "backstage.inMemory" .)) }}
+{{- if and (include "backstage.config" (list .Values.appConfig "scaffolder" "publishDirectory")) (not (include "backstage.inMemory" .)) }}
 {{- fail "appConfig.scaffolder.publishDirectory is a directory of each pod for itself, and pods share PostgreSQL: each would take out of the catalog what the others published; leave it out, and publish to a Git host" }}
 {{- end }}
 {{- with .Values.database }}
@@ -218,7 +218,7 @@ The chart cannot see into extraAppConfig, which may have a provider of its own.
 {{- if and (eq .type "statefulset") .tls.enabled (not (and .tls.serverSecret .tls.caSecret)) }}
 {{- fail (printf "database.tls.enabled with database.type statefulset wants database.tls.serverSecret, a certificate for %s, and database.tls.caSecret, its authority" (include "backstage.databaseHost" $)) }}
 {{- end }}
-{{- $client := dig "backend" "database" "client" "pg" $.Values.appConfig }}
+{{- $client := include "backstage.config" (list $.Values.appConfig "backend" "database" "client") | default "pg" }}
 {{- if ne (toString $client) "pg" }}
 {{- fail (printf "appConfig.backend.database.client is %q and database.type %s: leave appConfig.backend.database.client out" (toString $client) .type) }}
 {{- end }}
@@ -360,7 +360,7 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- if and .prometheusRule.enabled (not (or .serviceMonitor.enabled .podMonitor.enabled)) }}
 {{- fail "metrics.prometheusRule.enabled wants metrics.serviceMonitor.enabled or metrics.podMonitor.enabled: its alerts look at what one of them scrapes" }}
 {{- end }}
-{{- if has (int .port) (list (int (dig "backend" "listen" "port" 4001 $.Values.appConfig)) (int (dig "app" "listen" "port" 8000 $.Values.appConfig))) }}
+{{- if has (int .port) (list (include "backstage.config" (list $.Values.appConfig "backend" "listen" "port") | default "4001" | int) (include "backstage.config" (list $.Values.appConfig "app" "listen" "port") | default "8000" | int)) }}
 {{- fail (printf "metrics.port %d is that of the backend or the app already: the containers of a pod share its ports" (int .port)) }}
 {{- end }}
 {{- else }}

@@ -1,13 +1,18 @@
 package chart_test
 
 import (
+	"bufio"
+	"context"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // The scripts of backup and restore run with stand-ins for PostgreSQL's tools and rclone, which write down how they were
@@ -172,6 +177,52 @@ func TestScripts(t *testing.T) {
 				if _, err := os.Stat(filepath.Join(backups, file)); err == nil {
 					t.Errorf("%s is still there", file)
 				}
+			}
+		})
+	}
+}
+
+// The drain of a node sends TERM, and the runtime the image's own stop signal, which is INT. A first process that handles
+// neither holds the pod until it is killed.
+func TestReloadEndsWhenTold(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			bin := t.TempDir()
+			// The pause says that it has begun, and has no end of its own.
+			pause := "#!/bin/sh\necho pausing\nexec tail -f /dev/null\n"
+			if err := os.WriteFile(filepath.Join(bin, "sleep"), []byte(pause), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "sh", filepath.Join(dir, "files", "reload.sh"))
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			// What is left of it would hold the pipe.
+			end := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+			defer context.AfterFunc(ctx, end)()
+			defer end()
+			if line, err := bufio.NewReader(out).ReadString('\n'); line != "pausing\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			// The pause holds the pipe: that it closes says that the pause has ended too.
+			if _, err := io.Copy(io.Discard, out); err != nil {
+				t.Error(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%v, want the end with code 0", err)
 			}
 		})
 	}

@@ -3,13 +3,25 @@
 # told to. It is told by its socket, where the image asks those in the pod for no password.
 set -u
 
+# The first process of a container ends by no signal that it does not handle. The image's own stop signal is INT.
+trap 'kill $! 2> /dev/null; exit 0' TERM INT
+
+pause() {
+  sleep "${INTERVAL:-30}" &
+  wait $!
+}
+
+reload() {
+  psql --no-psqlrc --quiet --host="$SOCKET_DIR" --port=5432 --username="$1" --dbname="$POSTGRES_DB" \
+    --command='select pg_reload_conf()' > /dev/null
+}
+
 loaded=
-while sleep "${INTERVAL:-30}"; do
+while pause; do
   now=$(cat "$TLS_DIR/tls.crt" "$TLS_DIR/tls.key" | cksum)
   [ "$now" != "$loaded" ] || continue
   # What fails is tried again. The first time is for a change between the server's start and this one's.
-  if psql --no-psqlrc --quiet --host="$SOCKET_DIR" --port=5432 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" \
-    --command='select pg_reload_conf()' > /dev/null; then
+  if reload "$POSTGRES_USER"; then
     loaded=$now
     echo "PostgreSQL was told to read its certificate"
   fi

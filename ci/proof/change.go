@@ -96,8 +96,10 @@ func (s *Session) rollout(ctx context.Context) (string, error) {
 	}
 	people := startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
 	began := time.Now()
-	revision, err := s.change(ctx, "test: roll the pods", map[string]any{
+	revision, err := s.change(ctx, "test: roll the pods, and give them the portal's Role", map[string]any{
 		"podAnnotations": map[string]any{"proof": "rolled"},
+		"rbac":           map[string]any{"create": true},
+		"serviceAccount": map[string]any{"automountServiceAccountToken": true},
 	}, nil)
 	if err == nil {
 		_, err = s.wait(ctx, revision)

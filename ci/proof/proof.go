@@ -157,9 +157,9 @@ func (s *Session) plan() ([]step, error) {
 		steps = append(steps,
 			step{name: "configuration reloads without a restart", run: s.reload},
 			step{name: "the next commit rolls out without a failed request", run: s.rollout},
+			step{name: "a Role gives the rights that it names and no others", run: s.rights},
 			step{name: "what is gone from Git is pruned", run: s.prune},
 			step{name: "drift is healed", run: s.drift},
-			step{name: "a Role gives the rights that it names and no others", run: s.rights},
 		)
 	}
 	if s.Cluster != "" {

@@ -163,25 +163,9 @@ func (s *Session) refusedRights(ctx context.Context, account *kube.Client) error
 	return errors.Join(errs...)
 }
 
-// rights gives the portal its Role by a commit, and sees that it may do what that names, and no more; then takes it away.
+// rights sees that the portal's service account may do what its Role names, and no more. The commit before has given it
+// the Role. It is taken away again if faults or features follow, which begin with the release.
 func (s *Session) rights(ctx context.Context) (string, error) {
-	revision, err := s.change(ctx, "test: give the portal its Role", map[string]any{
-		"rbac": map[string]any{"create": true}, "serviceAccount": map[string]any{"automountServiceAccountToken": true},
-	}, nil)
-	if err != nil {
-		return "", err
-	}
-	result, err := s.wait(ctx, revision)
-	if err != nil {
-		return "", err
-	}
-	for _, p := range result.Pods {
-		if !p.Current {
-			if err := s.gone(ctx, p.Name); err != nil {
-				return "", err
-			}
-		}
-	}
 	pod, err := s.pod(ctx)
 	if err != nil {
 		return "", err
@@ -200,15 +184,17 @@ func (s *Session) rights(ctx context.Context) (string, error) {
 	if _, err := account.Core.Pods(namespace).List(ctx, metav1.ListOptions{}); err != nil {
 		return "", fmt.Errorf("list pods, as the Role allows: %w", err)
 	}
-	if err := s.takeBack(ctx); err != nil {
-		return "", err
-	}
-	if err := s.gone(ctx, pod.Name); err != nil {
-		return "", err
-	}
-	// Its memory is new, and so are its sessions.
-	if err := until(ctx, arrives, s.signIn); err != nil {
-		return "", err
+	if len(s.Faults)+len(s.Features) > 0 {
+		if err := s.takeBack(ctx); err != nil {
+			return "", err
+		}
+		if err := s.gone(ctx, pod.Name); err != nil {
+			return "", err
+		}
+		// Its memory is new, and so are its sessions.
+		if err := until(ctx, arrives, s.signIn); err != nil {
+			return "", err
+		}
 	}
 	return fmt.Sprintf("%d rights, each of them in the Role; the pods of %s were listed with them; %d others asked for and refused", count, namespace, len(beyond)), nil
 }

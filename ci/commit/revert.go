@@ -216,7 +216,8 @@ func (r *reverter) on(ctx context.Context, tip string) (Commit, error) {
 
 	values.Text, chart.Text = after.Values, after.Chart
 	sha, tree, err := write(ctx, r.Repo, tip, tip, r.message().String(), values, chart)
-	return Commit{SHA: sha, Parent: tip, Base: tip, Source: last.SHA, Edits: edits, Version: version, Tree: tree, Files: []File{values, chart}}, err
+	// The source is the tip, not the release: later releases, which this release comes back behind, are reverted in it.
+	return Commit{SHA: sha, Parent: tip, Base: tip, Source: tip, Edits: edits, Version: version, Tree: tree, Files: []File{values, chart}}, err
 }
 
 // message is a conventional commit with git's own words for what it reverts; it has no source, so it is no release.

@@ -124,3 +124,35 @@ func TestRevertRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRevertTwice: a rollback that was merged does not keep the next one from the pull request's branch, which GitHub
+// leaves there.
+func TestRevertTwice(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"merge", "squash"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *githubtest.Config) { c.AutoMerge = true })
+			var releases []string
+			for n := 1; n <= 3; n++ {
+				p, err := commit.Push(t.Context(), w.dir, release(n), commit.Target{Remote: w.bare.Dir(), Branch: "main"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				releases = append(releases, p.SHA)
+			}
+			w.target.Mode, w.target.Pull.Merge = github.ModePullRequest, method
+			for n, digestNow := range []string{digest(2), digest(1)} {
+				last := releases[2-n]
+				r := w.reverted()
+				if r.Reverted.Reverted.SHA != last || r.PullRequest.Number != n+1 || r.Kept {
+					t.Errorf("rollback %d: %+v", n+1, r)
+				}
+				if got := w.there("show", "main:charts/backstage/values.yaml"); !strings.Contains(got, digestNow) {
+					t.Errorf("after rollback %d the chart names\n%s", n+1, got)
+				}
+			}
+			w.sound()
+		})
+	}
+}

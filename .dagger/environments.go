@@ -30,7 +30,8 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	running *dagger.File,
 
 	// Kubeconfig of Argo CD's cluster, such as env://KUBECONFIG_TEXT or
-	// file://kubeconfig, to ask Argo CD for what --running would say.
+	// file://kubeconfig, to read there what --running would say. Nothing in the cluster
+	// is changed: one that may only read is enough.
 	//
 	// +optional
 	kubeconfig *dagger.Secret,
@@ -176,7 +177,8 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	running *dagger.File,
 
 	// Kubeconfig of Argo CD's cluster, such as env://KUBECONFIG_TEXT or
-	// file://kubeconfig, to ask Argo CD for what --running would say.
+	// file://kubeconfig, to read there what --running would say. Nothing in the cluster
+	// is changed: one that may only read is enough.
 	//
 	// +optional
 	kubeconfig *dagger.Secret,

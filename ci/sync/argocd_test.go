@@ -174,6 +174,7 @@ func TestWaitValidate(t *testing.T) {
 		"containers alone":   {change: func(w *Wait) { w.Containers = []string{"a"} }, want: "containers that must run no image"},
 		"image with a tag":   {change: func(w *Wait) { w.Image, w.Digest = wantedImage+":1", wantedDigest }, want: "give the name alone"},
 		"digest of no image": {change: func(w *Wait) { w.Image, w.Digest = wantedImage, "sha256:1" }, want: "64 lower-case hex digits"},
+		"hard, only reading": {func(w *Wait) { w.ReadOnly, w.Hard = true, true }, "only reads"},
 		"no time":            {change: func(w *Wait) { w.Timeout = 0 }, want: "a timeout of 0s"},
 	}
 	for name, c := range cases {

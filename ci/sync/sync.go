@@ -46,6 +46,9 @@ type Wait struct {
 	Want
 	// Hard has Argo CD forget the manifests it rendered before.
 	Hard bool
+	// ReadOnly changes nothing in the cluster, so that a kubeconfig that may only read is enough: Argo CD is not asked to
+	// look at Git, no operation is ended and none is begun. A commit that Argo CD does not know yet is waited for.
+	ReadOnly bool
 	// Timeout is how long the revision may take.
 	Timeout time.Duration
 }
@@ -66,6 +69,8 @@ func (w Wait) Validate() error {
 		return fmt.Errorf("%w: an image and its digest belong together; give both or none", ErrWant)
 	case w.Image == "" && len(w.Containers) > 0:
 		return fmt.Errorf("%w: containers that must run no image; give the image and its digest as well", ErrWant)
+	case w.ReadOnly && w.Hard:
+		return fmt.Errorf("%w: whoever only reads cannot have Argo CD forget what it rendered", ErrWant)
 	case w.Timeout <= 0:
 		return fmt.Errorf("%w: a timeout of %s", ErrWant, w.Timeout)
 	}
@@ -86,8 +91,8 @@ func (w Wait) defaults() Wait {
 	return w
 }
 
-// Until has Argo CD look at Git and returns when exactly the wanted revision, and the wanted digest, runs. Where that
-// cannot happen any more it fails at once. The result is what was seen last, also with an error.
+// Until has Argo CD look at Git, unless it may only read, and returns when exactly the wanted revision, and the wanted
+// digest, runs. Where that cannot happen any more it fails at once. The result is what was seen last, also with an error.
 func (w Wait) Until(ctx context.Context, c *kube.Client) (*Result, error) {
 	w = w.defaults()
 	if err := w.Validate(); err != nil {
@@ -128,7 +133,11 @@ type loop struct {
 const refreshAnnotation = "argocd.argoproj.io/refresh"
 
 func (l *loop) run(ctx context.Context) (*Result, error) {
-	if err := l.refresh(ctx); err != nil {
+	begin := l.refresh
+	if l.ReadOnly {
+		begin = l.find
+	}
+	if err := begin(ctx); err != nil {
 		return nil, err
 	}
 	// Graces and delays end without the cluster changing anything.
@@ -181,6 +190,13 @@ func (l *loop) ended(ctx context.Context, err error) error {
 
 // act does what a verdict asks for.
 func (l *loop) act(ctx context.Context, v Verdict) error {
+	if l.ReadOnly {
+		if v.Sync {
+			// Argo CD begins no operation by itself where the cluster is what the commit says.
+			return fmt.Errorf("%s at %s: %w: %s; sync the Application, and start again", l.Name, short(l.Revision), ErrFailed, v.Waiting)
+		}
+		return nil
+	}
 	if v.Refresh && time.Since(l.askedAt) > l.pause() {
 		if v.Missed {
 			l.misses++
@@ -258,6 +274,17 @@ func (l *loop) refresh(ctx context.Context) error {
 	return l.observe(ctx, read(obj).namespaces())
 }
 
+// find reads the Application, as refresh does, and asks for nothing.
+func (l *loop) find(ctx context.Context) error {
+	obj, err := l.answered(ctx, "read", func() (*unstructured.Unstructured, error) {
+		return l.apps.Get(ctx, l.Name, metav1.GetOptions{})
+	})
+	if err != nil {
+		return err
+	}
+	return l.observe(ctx, read(obj).namespaces())
+}
+
 // terminate ends an operation for another revision, as argocd app terminate-op does: once each.
 func (l *loop) terminate(ctx context.Context) error {
 	obj := l.application()
@@ -274,10 +301,17 @@ func (l *loop) terminate(ctx context.Context) error {
 	return err
 }
 
-// patch changes the Application. While the API is away it tries again.
+// patch changes the Application.
 func (l *loop) patch(ctx context.Context, patch []byte) (*unstructured.Unstructured, error) {
+	return l.answered(ctx, "change", func() (*unstructured.Unstructured, error) {
+		return l.apps.Patch(ctx, l.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manifests.Manager})
+	})
+}
+
+// answered does something with the Application. While the API is away it tries again.
+func (l *loop) answered(ctx context.Context, verb string, do func() (*unstructured.Unstructured, error)) (*unstructured.Unstructured, error) {
 	for {
-		obj, err := l.apps.Patch(ctx, l.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manifests.Manager})
+		obj, err := do()
 		var network *url.Error
 		switch {
 		case err == nil:
@@ -285,7 +319,7 @@ func (l *loop) patch(ctx context.Context, patch []byte) (*unstructured.Unstructu
 		case apierrors.IsNotFound(err):
 			return nil, fmt.Errorf("there is no Application %s/%s; gitops argocd application makes it", l.Namespace, l.Name)
 		case !errors.As(err, &network) && !apierrors.IsServiceUnavailable(err) && !apierrors.IsTooManyRequests(err):
-			return nil, fmt.Errorf("change the Application %s/%s: %w", l.Namespace, l.Name, err)
+			return nil, fmt.Errorf("%s the Application %s/%s: %w", verb, l.Namespace, l.Name, err)
 		}
 		slog.Warn("the cluster's API does not answer, trying again", "error", kube.Unreachable(err))
 		select {
@@ -346,7 +380,7 @@ func (l *loop) look(ctx context.Context) (Verdict, error) {
 			return Verdict{}, err
 		}
 	}
-	o := Observed{Application: app, Refreshed: refreshed(app, l.asked), Misses: l.misses, Now: time.Now()}
+	o := Observed{Application: app, Refreshed: l.ReadOnly || refreshed(app, l.asked), Misses: l.misses, Now: time.Now()}
 	for _, n := range l.namespaces {
 		in := func(r schema.GroupVersionResource) []*unstructured.Unstructured {
 			return l.observer.List(kube.Scope{Resource: r, Namespace: n})

@@ -29,8 +29,9 @@ func newPromote() *cobra.Command {
 checkout. Every other byte stays. The order is that of charts/gitops; none is skipped.
 
 An image that Argo CD did not see run well in the first environment is refused, --running is what
-gitops argocd sync said of it; with --kubeconfig Argo CD is asked here. So is one that is older than
-the one it would replace, by their versions or by the releases in the checkout's history. An
+gitops argocd sync said of it; with --kubeconfig the cluster is read here, and nothing in it is
+changed: one that may only get, list and watch is enough. Refused as well is an image that is older
+than the one it would replace, by their versions or by the releases in the checkout's history. An
 environment that is deployed from another revision than --branch is not promoted to: it does not
 read what is written to that branch.`,
 		Example: `  gitops argocd sync --kubeconfig kubeconfig --name backstage-dev --revision "$(git rev-parse HEAD)" > dev.json
@@ -76,14 +77,18 @@ read what is written to that branch.`,
 	cmd.Flags().StringVar(&p.To, "to", "", "the environment that is to run it, the next one")
 	cmd.Flags().StringVar(&running, "running", "", "the result of gitops argocd sync for the first one")
 	cmd.Flags().StringVar(&branch, "branch", "", "the branch that the checkout is of (default source.revision of charts/gitops)")
-	cmd.Flags().StringVar(&asked.kubeconfig, "kubeconfig", "", "the kubeconfig of Argo CD's cluster, to ask it for what --running would say")
+	cmd.Flags().StringVar(&asked.kubeconfig, "kubeconfig", "", "the kubeconfig of Argo CD's cluster, to read there what --running would say; read access is enough")
 	cmd.Flags().StringVar(&asked.namespace, "argocd-namespace", sync.DefaultNamespace, "Argo CD's namespace")
-	cmd.Flags().DurationVar(&asked.timeout, "timeout", sync.DefaultTimeout, "how long Argo CD may take to be at the checkout's commit")
+	cmd.Flags().DurationVar(&asked.timeout, "timeout", pollTimeout, "how long Argo CD may take to be at the checkout's commit")
 	cmd.Flags().BoolVar(&p.AllowUnproven, "allow-unproven", false, "take an image without --running or --kubeconfig")
 	cmd.Flags().BoolVar(&p.AllowDowngrade, "allow-downgrade", false, "take an image that is older than the one it replaces")
 	required(cmd, "repo", "from", "to")
 	return cmd
 }
+
+// pollTimeout leaves Argo CD the time to look at Git by itself, every three minutes at the latest unless it is told to look
+// less often.
+const pollTimeout = 5 * time.Minute
 
 // argocd is whom to ask what an environment runs.
 type argocd struct {
@@ -91,13 +96,14 @@ type argocd struct {
 	timeout               time.Duration
 }
 
-// status is what argocd sync says of an environment's Application, at the commit that it is deployed from.
+// status is what argocd sync says of an environment's Application, at the commit that it is deployed from. It only reads:
+// the cluster serves people, and whether it syncs is not for a promotion to decide.
 func (a argocd) status(ctx context.Context, c *environments.Checkout, name string) ([]byte, error) {
 	revision, err := c.Commit(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	w := sync.Wait{Name: c.Application(name), Namespace: a.namespace, Want: sync.Want{Revision: revision}, Timeout: a.timeout}
+	w := sync.Wait{Name: c.Application(name), Namespace: a.namespace, Want: sync.Want{Revision: revision}, Timeout: a.timeout, ReadOnly: true}
 	if err := w.Validate(); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 
@@ -14,65 +15,79 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/git"
 )
 
+// Ready is what a target looks like before a release.
+type Ready struct {
+	commit.Ready
+	// Warning says what the credential lacks if GitHub does not take the push after all.
+	Warning string `json:"warning,omitempty"`
+}
+
 // Preflight finds out whether Push could work, before anything is built, as commit.Preflight does, and names the
 // permission that the credential lacks.
 //
 // GitHub tells nobody what a token may do, so it is asked for two things that change nothing: to store the empty blob,
 // and to open a pull request of the branch to itself, which it refuses.
-func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (commit.Ready, error) {
+//
+// Whether GitHub takes a push to a protected branch only the push tells: rules may be about something else, or let the
+// credential through. So a pull request that could not be opened instead is a warning.
+func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (Ready, error) {
 	t.Mode = cmp.Or(t.Mode, ModePush)
 	if err := t.check(); err != nil {
-		return commit.Ready{}, err
+		return Ready{}, err
 	}
 	c, err := connect(ctx, t)
 	if err != nil {
-		return commit.Ready{}, err
+		return Ready{}, err
 	}
-	if err := c.mayWrite(ctx, t); err != nil {
-		return commit.Ready{}, err
+	warning, err := c.mayWrite(ctx, t)
+	if err != nil {
+		return Ready{}, err
 	}
-	return commit.Preflight(ctx, dir, rel, commit.Target{
+	ready, err := commit.Preflight(ctx, dir, rel, commit.Target{
 		Remote: t.Remote, Branch: t.Branch, Credential: git.Credential{Username: username, Token: c.token},
 	})
+	return Ready{ready, warning}, err
 }
 
-// mayWrite refuses a credential that lacks a permission of the target's mode.
-func (c *client) mayWrite(ctx context.Context, t Target) error {
+// mayWrite refuses a credential that lacks a permission of the target's mode, and warns of one that it may come to want.
+func (c *client) mayWrite(ctx context.Context, t Target) (warning string, err error) {
 	// A read first: GitHub answers a write to a repository that is not there as it does one that is not allowed.
 	// GetBranch of the library drops what GitHub says with an error.
 	ask, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/branches/%s", c.owner, c.repo, url.PathEscape(t.Branch)), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var branch github.Branch
 	_, err = c.Do(ctx, ask, &branch)
 	switch {
 	case answered(err, http.StatusNotFound):
 		// No such repository or no such branch: git says which.
-		return nil
+		return "", nil
 	case err != nil:
-		return c.explain(ctx, "", err)
+		return "", c.explain(ctx, "", err)
 	}
 	// What GitHub does not like about a request it says only to those who may make it.
 	_, _, err = c.Git.CreateBlob(ctx, c.owner, c.repo, &github.Blob{Content: github.String(""), Encoding: github.String("utf-8")})
 	if err != nil && !answered(err, http.StatusUnprocessableEntity) {
-		return c.explain(ctx, contents, err)
+		return "", c.explain(ctx, contents, err)
 	}
 	if t.Mode == ModePush && !branch.GetProtected() {
-		return nil
+		return "", nil
 	}
 	_, _, err = c.PullRequests.Create(ctx, c.owner, c.repo, &github.NewPullRequest{Title: github.String("preflight"), Head: &t.Branch, Base: &t.Branch})
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s: GitHub opened a pull request of %s to itself; close it", c.name(), t.Branch)
+		return "", fmt.Errorf("%s: GitHub opened a pull request of %s to itself; close it", c.name(), t.Branch)
 	case answered(err, http.StatusUnprocessableEntity):
-		return nil
+		return "", nil
 	}
 	err = c.explain(ctx, pullRequests, err)
-	if t.Mode == ModePush {
-		err = fmt.Errorf("%s is protected, so the release may have to wait in a pull request, but %w", t.Branch, err)
+	if t.Mode == ModePush && errors.Is(err, ErrPermission) {
+		warning = fmt.Sprintf("%s is protected: if GitHub refuses the push, the commit needs a pull request, and %v", t.Branch, err)
+		slog.WarnContext(ctx, warning)
+		return warning, nil
 	}
-	return err
+	return "", err
 }
 
 // answered says of an error that GitHub answered with a status.

@@ -31,19 +31,21 @@ func TestPreflight(t *testing.T) {
 		branch    string
 		want      error
 		text      string
+		warning   string
 	}{
-		"may push":                          {token: only(write)},
-		"may ask":                           {token: only(write, pulls), mode: github.ModePullRequest},
-		"a classic token":                   {token: githubtest.Token{Value: bot, Scopes: []string{"repo"}}, mode: github.ModePullRequest},
-		"may read":                          {token: only(read), want: github.ErrPermission, text: `grant it "contents: write"`},
-		"may read, a workflow":              {token: githubtest.Token{Value: bot, Bot: true, Permissions: map[string]string{"contents": "read"}}, want: github.ErrPermission, text: `grant it "contents: write", in a workflow under permissions`},
-		"may read, a classic token":         {token: githubtest.Token{Value: bot, Scopes: []string{"read:org"}}, want: github.ErrPermission, text: `wants "repo"`},
-		"may push and not ask":              {token: only(write), mode: github.ModePullRequest, want: github.ErrPermission, text: `grant it "pull requests: write"`},
-		"may push, and the branch does not": {token: only(write), protected: guarded, want: github.ErrPermission, text: `main is protected, so the release may have to wait in a pull request, but acme/portal: the credential lacks a permission: grant it "pull requests: write"`},
-		"may ask where it has to":           {token: only(write, pulls), protected: guarded},
-		"may see nothing":                   {token: only("issues=write"), want: github.ErrPermission, text: `grant it "contents: read"`},
-		"has expired":                       {token: githubtest.Token{Value: bot, Expired: true}, want: github.ErrToken, text: "it has expired"},
-		"no such branch":                    {token: only(write), branch: "nope", want: git.ErrNoBranch},
+		"may push":                  {token: only(write)},
+		"may ask":                   {token: only(write, pulls), mode: github.ModePullRequest},
+		"a classic token":           {token: githubtest.Token{Value: bot, Scopes: []string{"repo"}}, mode: github.ModePullRequest},
+		"may read":                  {token: only(read), want: github.ErrPermission, text: `grant it "contents: write"`},
+		"may read, a workflow":      {token: githubtest.Token{Value: bot, Bot: true, Permissions: map[string]string{"contents": "read"}}, want: github.ErrPermission, text: `grant it "contents: write", in a workflow under permissions`},
+		"may read, a classic token": {token: githubtest.Token{Value: bot, Scopes: []string{"read:org"}}, want: github.ErrPermission, text: `wants "repo"`},
+		"may push and not ask":      {token: only(write), mode: github.ModePullRequest, want: github.ErrPermission, text: `grant it "pull requests: write"`},
+		// Rules may keep others away from the branch, or keep it from being deleted: only the push tells.
+		"may push, to a protected branch": {token: only(write), protected: guarded, warning: `main is protected: if GitHub refuses the push, the commit needs a pull request, and acme/portal: the credential lacks a permission: grant it "pull requests: write"`},
+		"may ask where it has to":         {token: only(write, pulls), protected: guarded},
+		"may see nothing":                 {token: only("issues=write"), want: github.ErrPermission, text: `grant it "contents: read"`},
+		"has expired":                     {token: githubtest.Token{Value: bot, Expired: true}, want: github.ErrToken, text: "it has expired"},
+		"no such branch":                  {token: only(write), branch: "nope", want: git.ErrNoBranch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +60,9 @@ func TestPreflight(t *testing.T) {
 				refused(t, err, c.want, c.text)
 			} else if head := w.git("rev-parse", "HEAD"); err != nil || ready.Tip != head || ready.Source != head {
 				t.Errorf("%+v, %v", ready, err)
+			}
+			if !strings.HasPrefix(ready.Warning, c.warning) || c.warning == "" && ready.Warning != "" {
+				t.Errorf("the warning is %q; want %q", ready.Warning, c.warning)
 			}
 			if after := w.there("for-each-ref"); after != before || len(w.server.Pulls("acme/portal")) != 0 {
 				t.Errorf("it left %s and %+v", after, w.server.Pulls("acme/portal"))

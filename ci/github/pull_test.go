@@ -174,6 +174,18 @@ func TestProtected(t *testing.T) {
 	}
 }
 
+// TestProtectedRefused: without the permission for a pull request the push is tried all the same, and both refusals are told.
+func TestProtectedRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(g *githubtest.Config) {
+		g.Protected = map[string]string{"main": "Changes must be made through a pull request."}
+		g.Tokens[0].Permissions = map[string]string{"contents": "write"}
+	})
+	_, err := w.push(1)
+	refused(t, err, github.ErrPermission, `the branch is protected (GitHub: Changes must be made through a pull request.), and a pull request could not be opened instead`)
+	refused(t, err, github.ErrProtected, `grant it "pull requests: write"`)
+}
+
 func TestPullRequestRefused(t *testing.T) {
 	t.Parallel()
 	may := func(permissions ...string) func(*githubtest.Config) {

@@ -146,7 +146,11 @@ func (p *pusher) Carry(ctx context.Context, c commit.Proposal) (string, error) {
 	}
 	slog.WarnContext(ctx, "making a pull request instead", "reason", err)
 	p.out.Mode, p.out.Fallback = ModePullRequest, err.Error()
-	return p.propose(ctx, c)
+	sha, refused := p.propose(ctx, c)
+	if errors.Is(refused, ErrPermission) {
+		refused = fmt.Errorf("%w, and a pull request could not be opened instead: %w", err, refused)
+	}
+	return sha, refused
 }
 
 // tree has GitHub make the commit's tree.

@@ -34,8 +34,9 @@ func newGitHubPreflight() *cobra.Command {
 		Use:   "preflight",
 		Short: "Find out, before anything is built, whether GitHub would take a release.",
 		Long: `Find out, before anything is built, whether GitHub would take a release, as preflight does, and name the
-permission that the token or the App lacks: "contents: write", and with --pull-request, or where the branch is
-protected, "pull requests: write". Nothing is left on GitHub.
+permission that the token or the App lacks: "contents: write", and with --pull-request "pull requests: write".
+Without --pull-request a protected branch is no reason to refuse: its rules may let the push through. If the
+credential could not open a pull request instead, "warning" says so. Nothing is left on GitHub.
 
 The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
 of a GitHub App from ` + keyVariable + `.`,

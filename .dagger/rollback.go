@@ -264,6 +264,7 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	if failure == nil && !b.finished {
 		failure = r.steps(ctx,
 			step{"Find the release", b.find},
+			step{"Check the Git remote", b.permitted},
 			step{"Start the cluster", b.start},
 			step{"Verify the image", b.trust},
 			step{"Prove the commit", b.verify},
@@ -407,6 +408,20 @@ func (b *rollback) remote(ctx context.Context, box *dagger.Container, command []
 // minutes of proving.
 func (b *rollback) find(ctx context.Context) error {
 	return b.revert(ctx, b.box.WithExec([]string{"git", "init", "--quiet", "--bare", "/found.git"}), "--to", "/found.git")
+}
+
+// permitted refuses a token or an App that may not do on GitHub what pushing wants,
+// before minutes of proving.
+func (b *rollback) permitted(ctx context.Context) error {
+	if b.target.commitBy == "git" {
+		return nil // find has asked
+	}
+	var ready json.RawMessage
+	args := append(slices.Clone(preflights[b.target.commitBy]), "--permissions-only", "--remote", b.target.remote, "--branch", b.target.branch)
+	if err := run(ctx, b.box, &ready, append(args, b.signIn...)...); err != nil {
+		return fmt.Errorf("%w: nothing was committed", err)
+	}
+	return nil
 }
 
 // trust refuses to go back to an image that is not signed as it has to be.

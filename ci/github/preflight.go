@@ -49,6 +49,21 @@ func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (R
 	return Ready{ready, warning}, err
 }
 
+// Permitted finds out whether the credential could write to the target at all, as Preflight does, whatever is to be
+// written: with a rollback nothing of a checkout is released. The Ready has no more than that.
+func Permitted(ctx context.Context, t Target) (Ready, error) {
+	t.Mode = cmp.Or(t.Mode, ModePush)
+	if err := t.check(); err != nil {
+		return Ready{}, err
+	}
+	c, err := connect(ctx, t)
+	if err != nil {
+		return Ready{}, err
+	}
+	warning, err := c.mayWrite(ctx, t)
+	return Ready{commit.Ready{Remote: t.Remote, Branch: t.Branch}, warning}, err
+}
+
 // mayWrite refuses a credential that lacks a permission of the target's mode, and warns of one that it may come to want.
 func (c *client) mayWrite(ctx context.Context, t Target) (warning string, err error) {
 	// A read first: GitHub answers a write to a repository that is not there as it does one that is not allowed.

@@ -1,6 +1,7 @@
 package github_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,6 +64,15 @@ func TestPreflight(t *testing.T) {
 			}
 			if !strings.HasPrefix(ready.Warning, c.warning) || c.warning == "" && ready.Warning != "" {
 				t.Errorf("the warning is %q; want %q", ready.Warning, c.warning)
+			}
+			permitted, err := github.Permitted(t.Context(), w.target)
+			switch {
+			case c.want == nil || errors.Is(c.want, git.ErrNoBranch): // only git is asked for the branch
+				if err != nil || permitted.Warning != ready.Warning {
+					t.Errorf("permitted: %+v, %v", permitted, err)
+				}
+			default:
+				refused(t, err, c.want, c.text)
 			}
 			if after := w.there("for-each-ref"); after != before || len(w.server.Pulls("acme/portal")) != 0 {
 				t.Errorf("it left %s and %+v", after, w.server.Pulls("acme/portal"))

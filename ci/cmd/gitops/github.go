@@ -26,6 +26,7 @@ func newGitHubPreflight() *cobra.Command {
 	var (
 		repo string
 		pull bool
+		only bool
 		rel  commit.Release
 		t    github.Target
 		wait time.Duration
@@ -37,6 +38,7 @@ func newGitHubPreflight() *cobra.Command {
 permission that the token or the App lacks: "contents: write", and with --pull-request "pull requests: write".
 Without --pull-request a protected branch is no reason to refuse: its rules may let the push through. If the
 credential could not open a pull request instead, "warning" says so. Nothing is left on GitHub.
+With --permissions-only nothing else is looked at: what is to be pushed is no release of the checkout.
 
 The token is read from ` + tokenVariable + `, or, with --app-id and --installation-id, the private key
 of a GitHub App from ` + keyVariable + `.`,
@@ -49,7 +51,11 @@ of a GitHub App from ` + keyVariable + `.`,
 				t.Mode = github.ModePullRequest
 			}
 			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
-			ready, err := github.Preflight(ctx, repo, rel, t)
+			check := func() (github.Ready, error) { return github.Preflight(ctx, repo, rel, t) }
+			if only {
+				check = func() (github.Ready, error) { return github.Permitted(ctx, t) }
+			}
+			ready, err := check()
 			if err != nil {
 				return err
 			}
@@ -63,6 +69,7 @@ of a GitHub App from ` + keyVariable + `.`,
 	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
 	appFlags(f, &t.App)
 	f.BoolVar(&pull, "pull-request", false, "the release is to be a pull request")
+	f.BoolVar(&only, "permissions-only", false, "find out only whether the token or the App may write")
 	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
 	required(cmd, "remote", "branch")
 	return cmd

@@ -661,6 +661,7 @@ func (r *releaser) tag(ctx context.Context) error {
 	if err := run(ctx, r.box, &tagged, args...); err != nil {
 		return fmt.Errorf("tag %w: the commit is there, the same command continues from there", err)
 	}
+	r.facts["tags"] = tagged
 	return nil
 }
 

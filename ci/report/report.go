@@ -59,6 +59,8 @@ type Facts struct {
 	ProofBundle *ProofBundle `json:"proofBundle"`
 	// Chart is the name that the chart was published under, the output of gitops chart publish, and who signed it.
 	Chart *Artifact `json:"chart"`
+	// Tags is the output of gitops image tag.
+	Tags *Tagged `json:"tags"`
 	// Outcome is derived where it is empty.
 	Outcome Outcome `json:"outcome"`
 	// Reason is why a release ended as it did, one sentence.
@@ -82,6 +84,7 @@ type Document struct {
 	Proof         *Proof        `json:"proof,omitempty"`
 	ProofBundle   *ProofBundle  `json:"proofBundle,omitempty"`
 	Artifact      *Artifact     `json:"chartArtifact,omitempty"`
+	Tags          *Tagged       `json:"tags,omitempty"`
 	Timings       []Timing      `json:"timings"`
 }
 
@@ -157,7 +160,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, ProofBundle: f.ProofBundle, Artifact: f.Chart, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, ProofBundle: f.ProofBundle, Artifact: f.Chart, Tags: f.Tags, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -394,6 +397,9 @@ func (d Document) facts() *table {
 			}
 			t.row("Size", size(i.CompressedBytes)+" compressed"+on+of)
 		}
+	}
+	if d.Tags != nil {
+		d.Tags.rows(t)
 	}
 	if d.Attestation != nil {
 		d.Attestation.rows(t, d.Verification)

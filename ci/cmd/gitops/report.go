@@ -20,8 +20,8 @@ func newReport() *cobra.Command {
 		Long: `Write a release's report as JSON and Markdown from what its steps printed: an object with
 "source" (the output of gitops source), "image" (name, tag, and the output of gitops image inspect),
 "attestation" and "verification" (the outputs of attest image and attest verify-release), "scan" (that of attest scan),
-"commit" (the output of gitops push or gitops github push), "reason" and "timings" ([{"step", "seconds"}]), each left out
-where the step did not run. The outcome is released, nothing-to-release, published-not-committed
+"commit" (the output of gitops push or gitops github push), "tags" (that of gitops image tag), "reason" and "timings"
+([{"step", "seconds"}]), each left out where the step did not run. The outcome is released, nothing-to-release, published-not-committed
 or failed; it follows from the facts unless "outcome" says it. A commit that waits in a pull request
 is proposed.
 

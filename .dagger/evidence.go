@@ -15,14 +15,12 @@ import (
 )
 
 // phase is a part of a run around a proof, as `gitops evidence` reads it; times are
-// in seconds after the run began.
+// in seconds after the run began. Of those that failed it blames the first.
 type phase struct {
 	Name    string  `json:"name"`
 	Start   float64 `json:"start"`
 	Seconds float64 `json:"seconds"`
-	// Ended says that it ended early because something beside it failed.
-	Ended bool   `json:"ended,omitempty"`
-	Error string `json:"error,omitempty"`
+	Error   string  `json:"error,omitempty"`
 	// Cluster and ArgoCD are what was made, as the helper program says.
 	Cluster dagger.JSON `json:"-"`
 	ArgoCD  dagger.JSON `json:"-"`
@@ -67,8 +65,6 @@ func (v *verifier) timeline(failure string) []phase {
 	for _, t := range v.timings {
 		p := phase{Name: t.Step, Start: t.Start, Seconds: t.Seconds}
 		switch {
-		case t.Failed && v.failed != nil:
-			p.Ended = true // what failed is a phase of the cluster's
 		case t.Failed:
 			p.Error = failure
 		case t.Seconds < 0.05:

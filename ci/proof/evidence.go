@@ -69,9 +69,27 @@ func Gather(dir string, release Release, run Run) (*Proof, error) {
 	for line := range strings.Lines(string(missing)) {
 		run.Missing = append(run.Missing, strings.TrimSpace(line))
 	}
+	run.Phases = blamed(run.Phases)
 	p.Run = &run
 	p.Proven = p.Proven && run.Failure == ""
 	return p, p.Write(dir)
+}
+
+// blamed leaves the error to the phase that failed first. Its failure ended those beside it, whose errors say only that.
+func blamed(phases []Phase) []Phase {
+	phases = slices.Clone(phases)
+	var first *Phase
+	for i := range phases {
+		if p := &phases[i]; p.Error != "" && (first == nil || p.Start+p.Seconds < first.Start+first.Seconds) {
+			first = p
+		}
+	}
+	for i := range phases {
+		if p := &phases[i]; p.Error != "" && p != first {
+			p.Error, p.Ended = "", true
+		}
+	}
+	return phases
 }
 
 // logsDir is the folder of the cluster's logs beside a proof.

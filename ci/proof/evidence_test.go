@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -68,6 +69,67 @@ func TestGather(t *testing.T) {
 						t.Errorf("%s does not say %q", file, want)
 					}
 				}
+			}
+		})
+	}
+}
+
+// What failed first is why a run ended: what ran beside it was ended by that.
+func TestGatherBlamesTheFirst(t *testing.T) {
+	t.Parallel()
+	const image, cluster, cancelled = "build the image: yarn build: exit code 1", "create cluster e2e: kubeadm init: exit code 1", "context canceled"
+	read := Phase{Name: "Read the source", Seconds: 1}
+	cases := map[string]struct {
+		failure string
+		phases  []Phase
+		want    []Phase
+		says    string
+	}{
+		"the image, while the cluster is made": {
+			failure: image,
+			phases: []Phase{
+				read, {Name: "Create the cluster", Start: 1, Seconds: 9.2, Error: cancelled},
+				{Name: "Build the image", Start: 2, Seconds: 8, Error: image},
+			},
+			want: []Phase{
+				read, {Name: "Create the cluster", Start: 1, Seconds: 9.2, Ended: true},
+				{Name: "Build the image", Start: 2, Seconds: 8, Error: image},
+			},
+			says: "**Build the image:** " + image,
+		},
+		"the cluster, while the image is built": {
+			failure: cluster + ": nothing was proven",
+			phases: []Phase{
+				read, {Name: "Create the cluster", Start: 1, Seconds: 9, Error: cluster},
+				{Name: "Build the image", Start: 2, Seconds: 8.2, Error: cluster + ": nothing was proven"},
+			},
+			want: []Phase{
+				read, {Name: "Create the cluster", Start: 1, Seconds: 9, Error: cluster},
+				{Name: "Build the image", Start: 2, Seconds: 8.2, Ended: true},
+			},
+			says: "**Create the cluster:** " + cluster + ": nothing was proven",
+		},
+		"one alone": {
+			failure: image,
+			phases:  []Phase{read, {Name: "Build the image", Start: 1, Seconds: 8, Error: image}},
+			want:    []Phase{read, {Name: "Build the image", Start: 1, Seconds: 8, Error: image}},
+			says:    "**Build the image:** " + image,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			got, err := Gather(dir, Release{Branch: "main"}, Run{Failure: c.failure, Phases: c.phases})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got.Run.Phases, c.want) {
+				t.Errorf("got\n%+v\nwant\n%+v", got.Run.Phases, c.want)
+			}
+			page, err := os.ReadFile(filepath.Join(dir, fileMarkdown))
+			if err != nil || !strings.Contains(string(page), c.says) || strings.Contains(string(page), cancelled) {
+				t.Errorf("%v: the page says\n%s\nwithout\n%s", err, page, c.says)
 			}
 		})
 	}

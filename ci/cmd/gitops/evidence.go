@@ -21,7 +21,8 @@ before it, and the failure says why. The cluster's logs, as gitops cluster logs 
 their ends become part of the page.
 
 The run is a JSON object: {"revision", "branch", "image", "digest", "chart", "failure", "phases":
-[{"name","start","seconds","error","ended","cluster","argocd"}], "proofBegan", "missing"}; times are in seconds after it began.`,
+[{"name","start","seconds","error","cluster","argocd"}], "proofBegan", "missing"}; times are in seconds after it began. Of
+several phases with an error the first to end is the one that failed; the others ended early.`,
 		Example: `  gitops evidence --run run.json --out proof`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -14,7 +14,6 @@ import (
 // TestDockerd runs ci/kind/dockerd.sh, the daemon's start and end, with programs in the place of docker's that note what
 // they are told. What the real ones make of it needs a privileged container.
 func TestDockerd(t *testing.T) {
-	t.Parallel()
 	const (
 		closed  = "iptables -w -I INPUT -i br-+ -p tcp --dport 2375 -j REJECT"
 		private = "dockerd --host=unix:///var/run/docker.sock --tls=false"
@@ -36,7 +35,6 @@ func TestDockerd(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			dir := t.TempDir()
 			if err := os.MkdirAll(filepath.Join(dir, "storage", c.left), 0o755); err != nil {
 				t.Fatal(err)
@@ -65,13 +63,29 @@ echo docker "$@" >> `+dir+`/log
 trap 'rm `+dir+`/up; echo dockerd ends >> `+dir+`/log; exit 0' TERM
 echo "$@" >> `+dir+`/log
 touch `+dir+`/up
-while :; do sleep 0.01; done
+while [ -e "$0" ]; do sleep 0.01; done
 `)
+			// Only now: a program that is still open for writing in a child of another test cannot be run.
+			t.Parallel()
+			said, err := os.Create(filepath.Join(dir, "stderr"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer said.Close()
 			cmd := exec.CommandContext(t.Context(), run, "--tls=false")
 			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+			cmd.Stderr = said
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			exited := make(chan error, 1)
+			go func() { exited <- cmd.Wait() }()
+			fails := func(format string, a ...any) {
+				t.Helper()
+				text, _ := os.ReadFile(said.Name())
+				t.Fatalf(format+"; it says\n%s", append(a, text)...)
+			}
+			limit := time.After(time.Minute)
 			log := func() []string {
 				text, err := os.ReadFile(filepath.Join(dir, "log"))
 				if err != nil && !os.IsNotExist(err) {
@@ -84,13 +98,24 @@ while :; do sleep 0.01; done
 				return err == nil && slices.Contains(log(), open)
 			}
 			for !up() {
-				time.Sleep(10 * time.Millisecond)
+				select {
+				case err := <-exited:
+					fails("it ended before the daemon was up: %v", err)
+				case <-limit:
+					fails("the daemon is not up within a minute")
+				case <-time.After(10 * time.Millisecond):
+				}
 			}
 			if err := cmd.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
-			if err := cmd.Wait(); err != nil {
-				t.Fatal(err)
+			select {
+			case err := <-exited:
+				if err != nil {
+					fails("it ended with %v", err)
+				}
+			case <-limit:
+				fails("it does not end within a minute")
 			}
 			var got []string
 			for _, l := range log() {

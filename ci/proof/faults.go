@@ -246,7 +246,7 @@ func (s *Session) takeBack(ctx context.Context) error {
 	return until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) })
 }
 
-// slow is a hook that keeps a sync running, so that something can happen meanwhile.
+// slow is a hook that keeps a sync running, so that something can happen meanwhile: until letGo, or for a minute.
 const slow = `apiVersion: batch/v1
 kind: Job
 metadata:
@@ -264,11 +264,34 @@ spec:
       containers:
         - name: slow
           image: IMAGE
-          command: [node, -e, "setTimeout(() => {}, 10000)"]
+          command: [node, -e, "process.on('SIGUSR2', () => process.exit()); setTimeout(() => {}, 60000)"]
           securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 `
 
-// slowSync makes a commit whose sync takes a while, and returns once Argo CD is at work on it.
+// slowPod are the labels of the hook's pod.
+const slowPod = "batch.kubernetes.io/job-name=proof-slow"
+
+// letGo ends the hook, so that the sync goes on.
+func (s *Session) letGo(ctx context.Context) error {
+	told := false
+	return until(ctx, s.Timeout, func(ctx context.Context) error {
+		pods, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: slowPod, FieldSelector: "status.phase=Running"})
+		switch {
+		case err != nil:
+			return err
+		case len(pods.Items) == 0 && told:
+			return nil
+		case len(pods.Items) == 0:
+			return errors.New("the hook that keeps the sync running has no running pod")
+		}
+		told = true
+		// Its end may take this command with it.
+		_, err = s.Client.Exec(ctx, namespace, pods.Items[0].Name, "slow", "node", "-e", "process.kill(1, 'SIGUSR2')")
+		return cmp.Or(err, errors.New("the hook that keeps the sync running does not end"))
+	})
+}
+
+// slowSync makes a commit whose sync lasts until it is let go, and returns once Argo CD is at work on it.
 func (s *Session) slowSync(ctx context.Context, subject string) (revision string, err error) {
 	revision, err = s.change(ctx, subject, nil, map[string][]byte{
 		"templates/proof-extra.yaml": []byte(extra),
@@ -337,6 +360,9 @@ func (s *Session) gitDown(ctx context.Context) (string, error) {
 func (s *Session) withoutGit(ctx context.Context, syncing string) (revision, said string, err error) {
 	if err := s.operation(ctx, syncing, "Running"); err != nil {
 		return "", "", fmt.Errorf("Git went down too late: %w", err)
+	}
+	if err := s.letGo(ctx); err != nil {
+		return "", "", err
 	}
 	if err := until(ctx, time.Minute, func(ctx context.Context) error { return s.operation(ctx, syncing, "Succeeded") }); err != nil {
 		return "", "", fmt.Errorf("the sync that ran: %w", err)
@@ -421,6 +447,9 @@ func (s *Session) repoServerKilled(ctx context.Context) (string, error) {
 	}
 	if err := s.operation(ctx, revision, "Running"); err != nil {
 		return "", fmt.Errorf("the repo-server was killed too late: %w", err)
+	}
+	if err := s.letGo(ctx); err != nil {
+		return "", err
 	}
 	if _, err := s.wait(ctx, revision); err != nil {
 		return "", err

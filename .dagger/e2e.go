@@ -83,6 +83,12 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	//
 	// +optional
 	features []string,
+
+	// Fail if this cluster cannot show what is asked for, instead of reporting it as
+	// not proven here.
+	//
+	// +optional
+	strict bool,
 ) (*E2e, error) {
 	v := m.prover(kubernetes, workers)
 	defer v.end(ctx)
@@ -96,7 +102,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	}
 	var shown *E2e
 	prove := func(ctx context.Context) (err error) {
-		shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--features", strings.Join(features, ","))
+		shown, err = v.prove(ctx, "--changes", "--faults", strings.Join(faults, ","), "--features", strings.Join(features, ","), fmt.Sprintf("--strict=%t", strict))
 		return err
 	}
 	failure := v.steps(ctx, slices.Concat([]step{{"Check what is to be shown", known}}, v.making(), []step{{"Prove the commit", prove}})...)

@@ -387,7 +387,7 @@ func TestE2eShows(t *testing.T) {
 	}
 	_, nightly, _ := strings.Cut(strings.TrimSuffix(row.Expression.Value, "') }}"), "|| '")
 	var shows []string
-	if err := json.Unmarshal([]byte(nightly), &shows); err != nil || !slices.Equal(shows, []string{"--faults all", "--features all --workers 2"}) {
+	if err := json.Unmarshal([]byte(nightly), &shows); err != nil || !slices.Equal(shows, []string{"--faults all", "--features all --workers 2 --strict"}) {
 		t.Errorf("each night it shows %q, %v", shows, err)
 	}
 	if got := arguments(t, "e2e", "SHOW=--faults image-tag"); !has(got, "call", "e2e", "--faults", "image-tag", "job", "export") {

@@ -42,7 +42,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.tools = debianTools()
 	toolchain := goToolchain()
 	goRoot := rootfs("go-rootfs", s.tools, "minbase", []string{
-		"ca-certificates", "git", "openssh-client", "openssl", // what the Go SDK image and golang's have
+		"ca-certificates", "curl", "git", "openssh-client", "openssl", // what the Go SDK image and golang's have
 		"gcc", "libc6-dev", "pkg-config", "libseccomp-dev", // cgo, and runc's
 	})
 	nodeRoot := rootfs("node-rootfs", s.tools, "minbase", []string{

@@ -251,12 +251,10 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	b := &rollback{verifier: r.verifier(kubernetesVersion, 0), finishOnly: finish}
 	b.off, b.moveTags = !verify, moveTags
 	b.signature = signature{image: image, branch: branch, username: username, password: password, key: key, identity: identity, trustedRoot: trustedRoot, unverified: allowUnverified}
-	if !finish && !allowUnverified && !b.signature.named(m) {
-		return nil, fmt.Errorf("%w: nothing was committed", errNobody)
-	}
 	defer b.end(ctx)
 	failure := r.steps(ctx,
 		step{"Read the source", r.read},
+		step{"Check who signs", b.named},
 		step{"Start the services", r.connect},
 		step{"Check the registry", b.writable},
 		step{"Finish the last rollback", b.finish},
@@ -334,6 +332,14 @@ func (r *revert) UnmarshalJSON(data []byte) error {
 type retagged struct {
 	Tags []struct{ Tag string }
 	Left []string
+}
+
+// named refuses a rollback that would not know whose signature the image has to have.
+func (b *rollback) named(context.Context) error {
+	if b.finishOnly || b.signature.unverified || b.signature.named(b.m) {
+		return nil
+	}
+	return fmt.Errorf("%w: nothing was committed", errNobody)
 }
 
 // writable finds out whether the registry would take tags, before anything is pushed.

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"strings"
+	"fmt"
 
 	"dagger/backstage-gitops/internal/dagger"
 )
@@ -15,12 +16,26 @@ type result struct {
 	Outputs map[string]string `json:"outputs"`
 }
 
-// markdown is the result as a report for people.
-func (r result) markdown() string {
-	if r.Failure == "" {
-		return r.Summary
+// redacted is the result without the secrets that the toolbox has, and a folder with it
+// for programs and for people: result.json and report.md.
+func (r result) redacted(ctx context.Context, box *dagger.Container) (clean result, dir *dagger.Directory, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return clean, nil, err
 	}
-	return strings.TrimSpace("## "+r.Title+" failed\n\n"+r.Failure+"\n\n"+r.Summary) + "\n"
+	dir = box.
+		WithNewFile("/facts.json", string(text)).
+		WithExec([]string{"mkdir", "-p", "/report"}).
+		WithExec([]string{"gitops", "report", "result", "--facts", "/facts.json", "--json", "/report/result.json", "--markdown", "/report/report.md"}).
+		Directory("/report")
+	written, err := dir.File("result.json").Contents(ctx)
+	if err == nil {
+		err = json.Unmarshal([]byte(written), &clean)
+	}
+	if err != nil {
+		return clean, nil, fmt.Errorf("write the report: %w", err)
+	}
+	return clean, dir, nil
 }
 
 func (r result) file() (*dagger.File, error) {

@@ -520,12 +520,13 @@ func (b *rollback) report(ctx context.Context, failure error) (*Rollback, error)
 	if failure != nil {
 		told.Failure = failure.Error()
 	}
-	text, err := told.file()
+	told, written, err := told.redacted(ctx, b.box)
 	if err != nil {
 		return nil, err
 	}
 	return &Rollback{
-		Failure: told.Failure, Summary: told.Summary, Report: dir.WithNewFile("report.md", told.markdown()), Result: text, Program: b.m.gitops(),
+		Failure: told.Failure, Summary: told.Summary, Report: dir.WithFile("report.md", written.File("report.md")),
+		Result: written.File("result.json"), Program: b.m.gitops(),
 	}, nil
 }
 

@@ -62,13 +62,25 @@ type Result struct {
 	Outputs map[string]string `json:"outputs"`
 }
 
-// Tell tells of a result.
-func (j Job) Tell(r Result) error {
+// Redacted is the result without the secrets, and without the credential of an address in its failure.
+func (r Result) Redacted(secrets ...string) (Result, error) {
+	r, err := report.Redact(r, secrets...)
+	r.Failure = report.Reason(r.Failure)
+	return r, err
+}
+
+// Markdown is the result as a report for people.
+func (r Result) Markdown() string {
 	markdown := strings.TrimSpace(r.Summary) + "\n"
 	if r.Failure != "" {
 		markdown = strings.TrimSpace("## "+r.Title+" failed\n\n"+oneLine(r.Failure)+"\n\n"+markdown) + "\n"
 	}
-	t := told{name: "Report: " + r.Title, title: r.Title + " failed", reason: r.Failure, failed: r.Failure != "", markdown: markdown}
+	return markdown
+}
+
+// Tell tells of a result.
+func (j Job) Tell(r Result) error {
+	t := told{name: "Report: " + r.Title, title: r.Title + " failed", reason: r.Failure, failed: r.Failure != "", markdown: r.Markdown()}
 	for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
 		t.outputs = append(t.outputs, output{name, oneLine(r.Outputs[name])})
 	}

@@ -160,7 +160,7 @@ type Timing struct {
 
 // New makes the report of the facts. The secrets are taken out of every text in it.
 func New(f Facts, secrets ...string) (Document, error) {
-	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: git.Redact(oneLine(f.Reason)), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, ProofBundle: f.ProofBundle, Artifact: f.Chart, Tags: f.Tags, Timings: f.Timings}
+	d := Document{SchemaVersion: SchemaVersion, Outcome: f.Outcome, Reason: Reason(f.Reason), Image: f.Image, Attestation: f.Attestation, Verification: f.Verification, Scan: f.Scan, Proof: f.Proof, ProofBundle: f.ProofBundle, Artifact: f.Chart, Tags: f.Tags, Timings: f.Timings}
 	if s := f.Source; s != nil {
 		d.Source = &Source{Revision: s.Revision, InputsRevision: s.InputsRevision, Time: s.Time, Branch: s.Branch, Tag: s.Tag, Subject: s.Subject}
 		if d.Image != nil && d.Image.Tag == "" {
@@ -186,8 +186,11 @@ func New(f Facts, secrets ...string) (Document, error) {
 	if err := d.check(); err != nil {
 		return Document{}, err
 	}
-	return redact(d, secrets)
+	return Redact(d, secrets...)
 }
+
+// Reason is why something ended as it did, in one line and without the credential of an address.
+func Reason(s string) string { return git.Redact(oneLine(s)) }
 
 func outcome(f Facts) Outcome {
 	published := f.Image != nil && f.Image.Digest != ""
@@ -239,11 +242,11 @@ func (d Document) check() error {
 	return nil
 }
 
-// redact takes secrets out of all texts: it works on the document's JSON, so that no field is forgotten.
-func redact(d Document, secrets []string) (Document, error) {
+// Redact takes secrets out of all texts of a document: it works on its JSON, so that no field is forgotten.
+func Redact[T any](d T, secrets ...string) (clean T, err error) {
 	text, err := json.Marshal(d)
 	if err != nil {
-		return Document{}, err
+		return clean, err
 	}
 	for _, s := range secrets {
 		if s == "" {
@@ -251,13 +254,12 @@ func redact(d Document, secrets []string) (Document, error) {
 		}
 		quoted, err := json.Marshal(s)
 		if err != nil {
-			return Document{}, err
+			return clean, err
 		}
 		text = bytes.ReplaceAll(text, quoted[1:len(quoted)-1], []byte("***"))
 	}
-	var clean Document
 	if err := json.Unmarshal(text, &clean); err != nil {
-		return Document{}, fmt.Errorf("%w: a secret stands where a number or a name of the report does: %w", ErrFacts, err)
+		return clean, fmt.Errorf("%w: a secret stands where a number or a name of the report does: %w", ErrFacts, err)
 	}
 	return clean, nil
 }

@@ -56,7 +56,8 @@ func newActionsResult() *cobra.Command {
 		Short: "Write how another call than a release went as summary, outputs and annotation of a GitHub Actions job.",
 		Long: `Write how a rollback, a promotion or a proof went for the job of GitHub Actions that this runs in, as report
 does for a release: an object with "title" (what it was), "failure" (one sentence, empty where it succeeded), "summary"
-(Markdown) and "outputs" (names and values).
+(Markdown) and "outputs" (names and values). The values of ` + tokenVariable + `, ` + passwordVariable + ` and
+` + keyVariable + ` are masked, and taken out of every text.
 
 Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 		Example: `  gitops actions result --result result.json`,
@@ -66,12 +67,12 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 			if err != nil {
 				return fmt.Errorf("read the result: %w", err)
 			}
-			var r actions.Result
-			if err := json.Unmarshal(in, &r); err != nil {
-				return fmt.Errorf("%s is no result: %w", file, err)
+			r, err := parseResult(in, file)
+			if err != nil {
+				return err
 			}
-			if r.Title == "" {
-				return fmt.Errorf("%s is no result: it has no title; take result.json of the exported job folder", file)
+			if r, err = r.Redacted(secrets()...); err != nil {
+				return err
 			}
 			return told(r.Failure, job(cmd, repo).Tell(r))
 		},
@@ -79,6 +80,16 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 	cmd.Flags().StringVar(&file, "result", "-", "the result's JSON, - for standard input")
 	repoFlag(cmd, &repo)
 	return cmd
+}
+
+func parseResult(text []byte, file string) (r actions.Result, err error) {
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("%s is no result: %w", file, err)
+	}
+	if r.Title == "" {
+		return r, fmt.Errorf("%s is no result: it has no title; take result.json of the exported job folder", file)
+	}
+	return r, nil
 }
 
 func repoFlag(cmd *cobra.Command, repo *string) {

@@ -55,7 +55,7 @@ The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariabl
 			return err
 		},
 	}
-	cmd.AddCommand(newReportRollback())
+	cmd.AddCommand(newReportRollback(), newReportResult())
 	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
 	cmd.Flags().StringVar(&jsonFile, "json", "", "write the report here as JSON as well")
 	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the report here as Markdown")
@@ -92,6 +92,49 @@ The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariabl
 		},
 	}
 	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
+	return cmd
+}
+
+func newReportResult() *cobra.Command {
+	var facts, jsonFile, markdownFile string
+	cmd := &cobra.Command{
+		Use:   "result",
+		Short: "Write how another call than a release went, as JSON and Markdown.",
+		Long: `Write how a rollback or another call went, as gitops actions result takes it: an object with "title", "failure",
+"summary" and "outputs".
+
+The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariable + ` are taken out of every text.`,
+		Example: `  gitops report result --facts facts.json --json result.json --markdown report.md`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := readInput(cmd.InOrStdin(), facts)
+			if err != nil {
+				return fmt.Errorf("read the facts: %w", err)
+			}
+			r, err := parseResult(in, facts)
+			if err != nil {
+				return err
+			}
+			if r, err = r.Redacted(secrets()...); err != nil {
+				return err
+			}
+			var text bytes.Buffer
+			if err := printJSON(&text, r); err != nil {
+				return err
+			}
+			if err := writeOutput(jsonFile, text.Bytes()); err != nil {
+				return err
+			}
+			if err := writeOutput(markdownFile, []byte(r.Markdown())); err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text.Bytes())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&facts, "facts", "-", "the file with the facts, - for standard input")
+	cmd.Flags().StringVar(&jsonFile, "json", "", "write the result here as JSON as well")
+	cmd.Flags().StringVar(&markdownFile, "markdown", "", "write the report here as Markdown")
 	return cmd
 }
 

@@ -141,7 +141,9 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	pullRequestLabels []string,
 
-	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase.
+	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase. A
+	// merge for a workflow's own token starts no workflow, such as the one that finishes
+	// the release: use a GitHub App, or call release again.
 	//
 	// +optional
 	autoMerge string,
@@ -247,7 +249,9 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	pullRequestLabels []string,
 
-	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase.
+	// Have GitHub merge the pull request as soon as it may: merge, squash or rebase. A
+	// merge for a workflow's own token starts no workflow, such as the one that finishes
+	// the release: use a GitHub App, or call release again.
 	//
 	// +optional
 	autoMerge string,

@@ -139,7 +139,7 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 	f.StringVar(&t.Pull.Title, "title", "", "the pull request's title (default the commit's first line)")
 	f.StringVar(&facts, "facts", "", "the facts of gitops report, whose Markdown is the pull request's text")
 	f.StringArrayVar(&t.Pull.Labels, "label", nil, "a label of the pull request, repeatable")
-	f.StringVar(&t.Pull.Merge, "auto-merge", "", "have the pull request merged as soon as it may: merge, squash or rebase")
+	f.StringVar(&t.Pull.Merge, "auto-merge", "", "have the pull request merged as soon as it may: merge, squash or rebase; for a workflow's own token that starts no workflow")
 	required(cmd, "remote", "branch", "tag", "digest")
 	return cmd
 }

@@ -227,3 +227,86 @@ func TestReloadEndsWhenTold(t *testing.T) {
 		})
 	}
 }
+
+// The image's entrypoint is a stand-in that writes down how it was called.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	const own = "which PostgreSQL has for itself: write another name there"
+	cases := map[string]struct {
+		user  string
+		files []string
+		fails bool
+		// has and lacks are what the volume has at the end.
+		has, lacks []string
+		says       string
+	}{
+		"nothing there":                   {user: "backstage", has: []string{"pgdata.unfinished"}},
+		"complete data":                   {user: "backstage", files: []string{"pgdata/PG_VERSION"}, has: []string{"pgdata/PG_VERSION"}, lacks: []string{"pgdata.unfinished"}},
+		"what somebody else has there":    {user: "backstage", files: []string{"pgdata/notes"}, has: []string{"pgdata/notes"}, lacks: []string{"pgdata.unfinished"}},
+		"data that was interrupted":       {user: "backstage", files: []string{"pgdata.unfinished", "pgdata/PG_VERSION"}, has: []string{"pgdata.unfinished", "pgdata.interrupted/PG_VERSION"}, lacks: []string{"pgdata"}, says: "made anew"},
+		"data that was interrupted twice": {user: "backstage", files: []string{"pgdata.unfinished", "pgdata/PG_VERSION", "pgdata.interrupted/old"}, has: []string{"pgdata.interrupted/PG_VERSION"}, lacks: []string{"pgdata", "pgdata.interrupted/old"}},
+		"interrupted before there is any": {user: "backstage", files: []string{"pgdata.unfinished"}, has: []string{"pgdata.unfinished"}, lacks: []string{"pgdata.interrupted"}},
+		"the superuser's name":            {user: "postgres", fails: true, lacks: []string{"pgdata.unfinished", "pgdata"}, says: "the user in the Secret is 'postgres', " + own},
+		"a name of the server's roles":    {user: "pg_portal", fails: true, lacks: []string{"pgdata.unfinished"}, says: own},
+		"a word of SQL":                   {user: "public", fails: true, lacks: []string{"pgdata.unfinished"}, says: own},
+		"no name":                         {user: "", fails: true, lacks: []string{"pgdata.unfinished"}, says: own},
+		// Data of before superuser was false, whose user keeps its rights.
+		"the superuser's name later": {user: "postgres", files: []string{"pgdata/PG_VERSION"}, has: []string{"pgdata/PG_VERSION"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			volume, bin := t.TempDir(), t.TempDir()
+			for _, file := range c.files {
+				if err := os.MkdirAll(filepath.Join(volume, filepath.Dir(file)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(volume, file), []byte("15"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(bin, "docker-entrypoint.sh"), []byte("#!/bin/sh\necho \"started $*\"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(dir, "files", "start.sh"), "postgres", "-c", "ssl=on")
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "PGDATA=" + filepath.Join(volume, "pgdata"), "POSTGRES_USER=postgres", "PORTAL_USER=" + c.user}
+			out, err := cmd.CombinedOutput()
+			if (err != nil) != c.fails || !strings.Contains(string(out), c.says) {
+				t.Errorf("ends with %v and says\n%s", err, out)
+			}
+			if started := strings.HasSuffix(string(out), "started postgres -c ssl=on\n"); started == c.fails {
+				t.Errorf("the server starts: %t\n%s", started, out)
+			}
+			for _, file := range c.has {
+				if _, err := os.Stat(filepath.Join(volume, file)); err != nil {
+					t.Errorf("%s is gone", file)
+				}
+			}
+			for _, file := range c.lacks {
+				if _, err := os.Stat(filepath.Join(volume, file)); err == nil {
+					t.Errorf("%s is still there", file)
+				}
+			}
+		})
+	}
+}
+
+// The mark goes once the role is there, and not before.
+func TestRoleEndsTheMaking(t *testing.T) {
+	t.Parallel()
+	for psql, keeps := range map[string]bool{"exit 0": false, "exit 3": true} {
+		volume, bin := t.TempDir(), t.TempDir()
+		mark := filepath.Join(volume, "pgdata.unfinished")
+		for file, text := range map[string]string{mark: "", filepath.Join(bin, "psql"): "#!/bin/sh\n" + psql + "\n"} {
+			if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "sh", "-e", filepath.Join(dir, "files", "role.sh"))
+		cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "PGDATA=" + filepath.Join(volume, "pgdata"), "POSTGRES_USER=postgres", "POSTGRES_DB=d"}
+		out, err := cmd.CombinedOutput()
+		if _, gone := os.Stat(mark); (err != nil) != keeps || (gone == nil) != keeps {
+			t.Errorf("psql that does %s: %v, the mark stays: %t\n%s", psql, err, gone == nil, out)
+		}
+	}
+}

@@ -9,3 +9,6 @@ create role :"role" login password :'password';
 alter database :"database" owner to :"role";
 alter role current_user password null;
 SQL
+# For start.sh: the data is complete. On the disk, too, before the server takes anything in.
+rm -f "$PGDATA.unfinished"
+sync "${PGDATA%/*}"

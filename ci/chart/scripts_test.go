@@ -128,6 +128,11 @@ func TestScripts(t *testing.T) {
 			tools: map[string]string{"psql": "echo refused >&2; exit 2", "sleep": `case $(grep -c sleep "${0%/*}/calls") in 3) exit 1 ;; esac`},
 			calls: "sleep 30\npsql " + reloads + "\nsleep 30\npsql " + reloads + "\nsleep 30\n", ends: true, says: "refused",
 		},
+		"reload as the Secret's user": {
+			script: "reload.sh", env: []string{"SOCKET_DIR=/run", "POSTGRES_USER=u", "PORTAL_USER=p", "POSTGRES_DB=d"}, files: []string{"tls.crt", "tls.key"},
+			tools: map[string]string{"psql": `case $* in *--username=u*) exit 2 ;; esac`, "sleep": `case $(grep -c sleep "${0%/*}/calls") in 3) exit 1 ;; esac`},
+			calls: "sleep 30\npsql " + reloads + "\npsql " + strings.Replace(reloads, "=u ", "=p ", 1) + "\nsleep 30\nsleep 30\n", ends: true, says: "was told",
+		},
 		"restore without a server": {
 			script: "restore.sh", env: []string{"FROM=latest", "PGDATABASE=d", "PAUSE=0"}, files: []string{old},
 			tools: map[string]string{"pg_restore": "", "psql": "echo refused >&2; exit 2"}, fails: true, says: "refused",

@@ -21,7 +21,8 @@ while pause; do
   now=$(cat "$TLS_DIR/tls.crt" "$TLS_DIR/tls.key" | cksum)
   [ "$now" != "$loaded" ] || continue
   # What fails is tried again. The first time is for a change between the server's start and this one's.
-  if reload "$POSTGRES_USER"; then
+  # Data of before superuser was false has no superuser but the Secret's user.
+  if reload "$POSTGRES_USER" || { [ -n "${PORTAL_USER:-}" ] && reload "$PORTAL_USER"; }; then
     loaded=$now
     echo "PostgreSQL was told to read its certificate"
   fi

@@ -114,6 +114,10 @@ func TestRefusedValues(t *testing.T) {
 		"policy closes the metrics":             {`{networkPolicy: {enabled: true}, metrics: {enabled: true}}`, chart.ErrTemplate, []string{"networkPolicy.prometheus"}},
 		"policy closes the collector":           {`{networkPolicy: {enabled: true}, tracing: {enabled: true, endpoint: "http://c:4318"}}`, chart.ErrTemplate, []string{"networkPolicy.tracing"}},
 		"peer that is everybody":                {`{networkPolicy: {ingressController: [{}]}}`, chart.ErrSchema, []string{"/networkPolicy/ingressController/0"}},
+		"alert that is none, yet":               {`{image: {requireDigest: true, digest: ""}, metrics: {enabled: true, podMonitor: {enabled: true}, prometheusRule: {enabled: true, alerts: {BackstageBackupMissed: {for: 1m}}}}}`, chart.ErrTemplate, []string{"BackstageBackupMissed", "BackstageDown"}},
+		"one severity for all alerts, yet":      {`{image: {requireDigest: true, digest: ""}, metrics: {enabled: true, podMonitor: {enabled: true}, prometheusRule: {enabled: true, alertLabels: {severity: page}}}}`, chart.ErrTemplate, []string{"metrics.prometheusRule.alertLabels.severity"}},
+		"dump of all clients but one":           {`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {plugin: {catalog: {knexConfig: {}}, search: {client: better-sqlite3}}}}}}`, chart.ErrTemplate, []string{"appConfig.backend.database.plugin sets search.client,"}},
+		"dump of all modes but one":             {`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {plugin: {search: {pluginDivisionMode: database}}}}}}`, chart.ErrTemplate, []string{"search.pluginDivisionMode"}},
 		"monitor without metrics":               {`{metrics: {serviceMonitor: {enabled: true}}}`, chart.ErrTemplate, []string{"metrics.serviceMonitor.enabled wants metrics.enabled"}},
 		"dashboard without metrics":             {`{metrics: {dashboard: {enabled: true}}}`, chart.ErrTemplate, []string{"metrics.dashboard.enabled wants metrics.enabled"}},
 		"both monitors":                         {`{metrics: {enabled: true, serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}}`, chart.ErrTemplate, []string{"metrics.serviceMonitor.enabled", "metrics.podMonitor.enabled"}},
@@ -184,7 +188,7 @@ func TestRefusedValues(t *testing.T) {
 // What is unusual and right is taken.
 func TestUnusualValuesAreTaken(t *testing.T) {
 	t.Parallel()
-	for _, schedule := range []string{"@hourly", "*/5 0-23/2 1,15 JAN-mar Mon-Fri", "00 03 01 12 0", "17 2 * * *", "0,30 * */2 * 6"} {
+	for _, schedule := range []string{"@hourly", "*/5 0-23/2 1,15 JAN-mar Mon-Fri", "00 03 01 12 0", "17 2 * * *", "0,30 * */2 * 6", "0 3 ? * *"} {
 		for _, network := range []string{"0.0.0.0/0", "::/0", "2001:db8::/32", "fe80::1/128", "1:2:3:4:5:6:7:8/64", "192.0.2.255/32"} {
 			values := write(t, fmt.Sprintf(`{backup: {schedule: %q}, networkPolicy: {https: [{ipBlock: {cidr: %q}}]}}`, schedule, network))
 			if _, err := chart.Render(t.Context(), dir, chart.Release{}, values); err != nil {
@@ -225,6 +229,20 @@ func TestEmptySectionsAreTaken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is no other database, and a bucket that a peer by hand may be.
+func TestHarmlessValuesAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, values := range []string{
+		`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, appConfig: {backend: {database: {plugin: {catalog: {knexConfig: {pool: {max: 20}}}, search: null}}}}}`,
+		`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true, destination: s3, s3: {endpoint: "https://10.1.2.3", bucket: backups, existingSecret: k}}, networkPolicy: {enabled: true, https: [{ipBlock: {cidr: 10.1.0.0/16}}]}}`,
+		`{database: {type: statefulset, existingSecret: s}, backup: {enabled: true, destination: s3, s3: {endpoint: "https://minio.storage.svc", bucket: backups, existingSecret: k}}, networkPolicy: {enabled: true, https: [{namespaceSelector: {}}]}}`,
+	} {
+		if _, err := chart.Render(t.Context(), dir, chart.Release{}, write(t, values)); err != nil {
+			t.Errorf("%s: %v", values, err)
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ The chart cannot see into extraAppConfig, which may have a provider of its own.
 
 {{/* What a pattern of the schema would refuse as well, in words that nobody could read. */}}
 {{- define "backstage.validateFormats" -}}
-{{- $range := `(\*|%[1]s(-%[1]s)?)(/[1-9][0-9]*)?` }}
+{{- $range := `(\*|\?|%[1]s(-%[1]s)?)(/[1-9][0-9]*)?` }}
 {{- $fields := list }}
 {{- range $field := list `[0-5]?[0-9]` `(2[0-3]|[01]?[0-9])` `(3[01]|[12][0-9]|0?[1-9])` `(1[0-2]|0?[1-9]|[A-Za-z]{3})` `([0-6]|[A-Za-z]{3})` }}
 {{- $one := printf $range $field }}
@@ -272,8 +272,15 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- fail (printf "appConfig.backend.database.connection.%s is %q, %s is set and database.%s says %q: the dumps are of what the latter says; leave the former out, and set database.%[4]s" $key $got $what (ternary "name" $key (eq $key "database")) $want) }}
 {{- end }}
 {{- end }}
-{{- with $database.plugin }}
-{{- fail (printf "appConfig.backend.database.plugin gives %s a database of its own and %s is set: a dump has database.name alone; leave appConfig.backend.database.plugin out, or leave %s out and back the server up by its own means" (keys . | sortAlpha | join ", ") $what $what) }}
+{{- /* Other keys, such as knexConfig, tune the same database. */}}
+{{- $others := list }}
+{{- range $plugin, $settings := ternary $database.plugin dict (kindIs "map" $database.plugin) }}
+{{- range $key := list "client" "connection" "pluginDivisionMode" }}
+{{- if include "backstage.config" (list $settings $key) }}{{ $others = append $others (printf "%s.%s" $plugin $key) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- with $others }}
+{{- fail (printf "appConfig.backend.database.plugin sets %s, which may be another database, and %s is set: a dump has database.name alone; leave those out, or leave %s out and back the server up by its own means" (join ", " .) $what $what) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -335,7 +342,12 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- if not .dns }}
 {{- fail "networkPolicy.dns is empty: no pod could find anything by its name; leave it at the cluster's own, or write who answers DNS, such as [{ipBlock: {cidr: 192.0.2.10/32}}]" }}
 {{- end }}
-{{- if and $.Values.backup.enabled (eq $.Values.backup.destination "s3") (not .objectStore) }}
+{{- /* The default reaches the internet without private networks. A peer of another kind may be where the bucket is. */}}
+{{- $byHand := false }}
+{{- range .https }}
+{{- if not (and .ipBlock (has (default dict .ipBlock).cidr (list "0.0.0.0/0" "::/0")) (default dict .ipBlock).except) }}{{ $byHand = true }}{{ end }}
+{{- end }}
+{{- if and $.Values.backup.enabled (eq $.Values.backup.destination "s3") (not .objectStore) (not $byHand) }}
 {{- $host := regexFind "^https?://[^/:]+" $.Values.backup.s3.endpoint | trimPrefix "https://" | trimPrefix "http://" }}
 {{- if or (not .https) (not (contains "." $host)) (regexMatch "\\.(svc|local|internal)$|\\.svc\\." $host) (regexMatch "^(10|127|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\." $host) }}
 {{- fail (printf "networkPolicy.enabled with backup.s3.endpoint %q wants networkPolicy.objectStore: where the bucket is, as networkPolicy.https does not reach it" $.Values.backup.s3.endpoint) }}
@@ -356,6 +368,20 @@ appConfig has the portal write elsewhere would be in no dump, and a restore woul
 {{- if .enabled }}
 {{- if and .serviceMonitor.enabled .podMonitor.enabled }}
 {{- fail "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would have every pod scraped twice: choose one" }}
+{{- end }}
+{{- if .prometheusRule.enabled }}
+{{- $known := list }}
+{{- range include "backstage.alerts" $ | fromYamlArray }}{{ $known = append $known .alert }}{{ end }}
+{{- range $label := list "severity" "namespace" }}
+{{- if hasKey $.Values.metrics.prometheusRule.alertLabels $label }}
+{{- fail (printf "metrics.prometheusRule.alertLabels.%s would be one for all alerts, and each has its own: %s" $label (ternary "set metrics.prometheusRule.alerts.NAME.severity for those that are to have another" "it is the release's namespace; use a label of another name" (eq $label "severity"))) }}
+{{- end }}
+{{- end }}
+{{- range $name, $override := .prometheusRule.alerts }}
+{{- if not (has $name $known) }}
+{{- fail (printf "metrics.prometheusRule.alerts names %q, which these values have no alert for: it knows %s" $name (join ", " $known)) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and .prometheusRule.enabled (not (or .serviceMonitor.enabled .podMonitor.enabled)) }}
 {{- fail "metrics.prometheusRule.enabled wants metrics.serviceMonitor.enabled or metrics.podMonitor.enabled: its alerts look at what one of them scrapes" }}

@@ -32,6 +32,7 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 		"volume":      `{database: {type: statefulset, existingSecret: s}, backup: {enabled: true}}`,
 		"bucket":      `{database: {type: statefulset, existingSecret: s}, backup: {enabled: true, destination: s3, s3: {endpoint: e, bucket: b, existingSecret: s}}}`,
 		"external":    `{database: {type: external, existingSecret: s, host: h}, networkPolicy: {enabled: true, database: [{ipBlock: {cidr: 192.0.2.1/32}}]}}`,
+		"no secret":   `{notSecret: [A_TOKEN], extraEnv: [{name: A_TOKEN, value: x}]}`,
 		"pod monitor": `{metrics: {enabled: true, podMonitor: {enabled: true}}}`,
 		"autoscaling": `{database: {type: external, existingSecret: s, host: h}, autoscaling: {enabled: true}, podDisruptionBudget: {enabled: true}}`,
 	} {

@@ -146,6 +146,13 @@ func TestRefusedValues(t *testing.T) {
 		"access key in the config":              {`{appConfig: {integrations: {awsS3: [{accessKeyId: a, secretAccessKey: x}]}}}`, chart.ErrTemplate, []string{"appConfig.integrations.awsS3[0].secretAccessKey holds a secret in plain text", "extraEnvFrom"}},
 		"address with a password":               {`{appConfig: {backend: {cache: {store: redis, connection: "redis://u:hunter2@redis:6379"}}}}`, chart.ErrTemplate, []string{"appConfig.backend.cache.connection holds a secret in plain text", "extraEnvFrom"}},
 		"escape that is no variable":            {`{appConfig: {auth: {session: {secret: "$${x}"}}}}`, chart.ErrTemplate, []string{"appConfig.auth.session.secret holds a secret in plain text", "extraEnvFrom"}},
+		"account key in the config":             {`{appConfig: {integrations: {azureBlobStorage: [{accountKey: x}]}}}`, chart.ErrTemplate, []string{"azureBlobStorage[0].accountKey holds a secret in plain text", `add "appConfig.integrations.azureBlobStorage[0].accountKey" to notSecret`}},
+		"signing key by its name":               {`{appConfig: {custom: {signingKey: x}}}`, chart.ErrTemplate, []string{"appConfig.custom.signingKey holds"}},
+		"encryption key in the environment":     {`{extraEnv: [{name: ENCRYPTION_KEY, value: x}]}`, chart.ErrTemplate, []string{"ENCRYPTION_KEY holds a secret", `add "ENCRYPTION_KEY" to notSecret`}},
+		"token with a reference behind":         {`{appConfig: {custom: {token: "abc${X}"}}}`, chart.ErrTemplate, []string{"appConfig.custom.token holds"}},
+		"scheme with more than a reference":     {`{appConfig: {custom: {authorization: "Bearer abc${X}"}}}`, chart.ErrTemplate, []string{"appConfig.custom.authorization holds"}},
+		"half of a password in an address":      {`{appConfig: {custom: {url: "redis://u:p${X}@redis"}}}`, chart.ErrTemplate, []string{"appConfig.custom.url holds"}},
+		"another secret than the exception":     {`{notSecret: [appConfig.custom.token], appConfig: {custom: {token: x, other: {token: x}}}}`, chart.ErrTemplate, []string{"appConfig.custom.other.token holds"}},
 		"password in the environment":           {`{env: [{name: BACKSTAGE_BASE_URL, value: "http://localhost:8000"}, {name: POSTGRES_PASSWORD, value: x}]}`, chart.ErrTemplate, []string{"env[1] POSTGRES_PASSWORD holds a secret in plain text", "valueFrom.secretKeyRef"}},
 		"secret in the environment":             {`{extraEnv: [{name: AUTH_GITHUB_CLIENT_SECRET, value: x}]}`, chart.ErrTemplate, []string{"extraEnv[0] AUTH_GITHUB_CLIENT_SECRET holds a secret in plain text", "valueFrom.secretKeyRef"}},
 		"config by the environment":             {`{extraEnv: [{name: APP_CONFIG_auth_session_secret, value: x}]}`, chart.ErrTemplate, []string{"extraEnv[0] APP_CONFIG_auth_session_secret holds a secret in plain text", "valueFrom.secretKeyRef"}},
@@ -254,13 +261,16 @@ appConfig:
   integrations: {github: [{host: github.com, token: "${GITHUB_TOKEN}"}], gitlab: [{host: gitlab.com, token: {$file: /etc/secrets/gitlab}}]}
   auth: {session: {secret: "${SESSION_SECRET}"}, providers: {github: {production: {clientId: abc, clientSecret: "${SECRET}"}}}}
   proxy: {endpoints: {/ci: {target: "https://ci", headers: {Authorization: "Bearer ${CI_TOKEN}"}}}}
-  backend: {cache: {store: redis, connection: "redis://u:${REDIS_PASSWORD}@redis:6379"}, auth: {keys: [{secret: "${KEY}"}]}, csp: {connect-src: ["https:"]}}
+  backend: {cache: {store: redis, connection: "redis://u:${REDIS_PASSWORD}@redis:6379"}, auth: {keys: [{secret: "${KEY}"}]}, csp: {connect-src: ["https:", "wss://*:443,a@b", "wss://a:443,b@c"]}}
   kubernetes: {clusterLocatorMethods: [{type: config, clusters: [{name: a, url: "https://a:6443", authProvider: serviceAccount, serviceAccountToken: "", skipTLSVerify: false}]}]}
-  custom: {useToken: true, tokenLifetime: 5m, passwordPolicy: strict, secret: null}
+  custom: {pagerduty: {authorization: "Token token=${PAGERDUTY}"}, joined: {secret: "${A}-${B}"}, publicKey: abc, sortToken: id, useToken: true, tokenLifetime: 5m, passwordPolicy: strict, secret: null}
 extraEnv:
   - {name: REDIS_URL, value: "redis://u:$(REDIS_PASSWORD)@redis"}
   - {name: API_TOKEN, valueFrom: {secretKeyRef: {name: a, key: b}}}
   - {name: TOKEN_FILE, value: /etc/token}
+  - {name: OAUTH2_PROXY_PASS_ACCESS_TOKEN, value: "true"}
+  - {name: PAGE_TOKEN, value: next}
+notSecret: [appConfig.custom.sortToken, PAGE_TOKEN]
 `)
 	if _, err := chart.Render(t.Context(), dir, chart.Release{}, values); err != nil {
 		t.Error(err)

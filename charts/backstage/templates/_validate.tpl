@@ -32,8 +32,10 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- fail (printf "env BACKSTAGE_BASE_URL is %q and appConfig.app.baseUrl is %q: they are one address, set both to it" .value $baseUrl) }}
 {{- end }}
 {{- end }}
-{{- with include "backstage.literalSecrets" (list "appConfig" .Values.appConfig) | fromYamlArray | first }}
-{{- fail (printf "%s holds a secret in plain text, and becomes a ConfigMap: put it into a Secret, name that in extraEnvFrom or extraEnv, and write ${NAME_OF_THE_VARIABLE} here" .) }}
+{{- range include "backstage.literalSecrets" (list "appConfig" .Values.appConfig) | fromYamlArray }}
+{{- if not (has . $.Values.notSecret) }}
+{{- fail (printf "%s holds a secret in plain text, and becomes a ConfigMap: put it into a Secret, name that in extraEnvFrom or extraEnv, and write ${NAME_OF_THE_VARIABLE} here; if it is none, add %q to notSecret" . .) }}
+{{- end }}
 {{- end }}
 {{- $lists := dict "env" .Values.env "extraEnv" .Values.extraEnv }}
 {{- range $kind := list "initContainers" "extraContainers" }}
@@ -43,8 +45,8 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 {{- end }}
 {{- range $name, $list := $lists }}
 {{- range $i, $variable := $list }}
-{{- if and $variable.value (include "backstage.isSecret" (list $variable.name $variable.value)) }}
-{{- fail (printf "%s[%d] %s holds a secret in plain text: put it into a Secret, and write valueFrom.secretKeyRef instead of value" $name $i $variable.name) }}
+{{- if and $variable.value (include "backstage.isSecret" (list $variable.name $variable.value)) (not (has $variable.name $.Values.notSecret)) }}
+{{- fail (printf "%s[%d] %s holds a secret in plain text: put it into a Secret, and write valueFrom.secretKeyRef instead of value; if it is none, add %q to notSecret" $name $i $variable.name $variable.name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -69,14 +71,23 @@ What a schema cannot say, or cannot say in a sentence. Each message names the va
 
 {{/*
 Whether a text is a secret by its name, or an address with a password in it: "backstage.isSecret" (list "token" "abc").
-What refers to a variable, as ${NAME} of Backstage or $(NAME) of Kubernetes, is none.
+What refers to variables alone, as ${NAME} of Backstage or $(NAME) of Kubernetes, is none, nor is a scheme before it, as
+in "Bearer ${NAME}"; nor is a switch.
 */}}
 {{- define "backstage.isSecret" -}}
 {{- $name := index . 0 | lower | replace "_" "" | replace "-" "" }}
-{{- $text := index . 1 | toString | replace "$${" "" }}
-{{- $named := regexMatch "(token|password|passwd|passphrase|secret|privatekey|apikey|accesskey|authorization)$" $name }}
-{{- $address := regexMatch "://[^/\\s:@]*:[^/\\s@]+@" $text }}
-{{- if and (or $named $address) (not (regexMatch "\\$[{(][^})]+[})]" $text)) }}true{{ end }}
+{{- $text := index . 1 | toString | replace "$${" "" | replace "$$(" "" }}
+{{- $bare := regexReplaceAll "\\$[{(][^})]+[})]" $text "$$" }}
+{{- $secret := false }}
+{{- if and (regexMatch "(token|password|passwd|passphrase|secret|(private|api|access|account|signing|encryption|shared|master)key|authorization)$" $name) (not (has $text (list "true" "false"))) }}
+{{- $secret = or (eq $bare $text) (regexMatch "[A-Za-z0-9]" (regexReplaceAll "[A-Za-z-]+[ =]+" $bare "")) }}
+{{- end }}
+{{- range $address := regexFindAll "://[^/\\s:@*,]*:[^/\\s@]+@" $bare -1 }}
+{{- $password := regexReplaceAll "^://[^:]*:" $address "" | trimSuffix "@" }}
+{{- /* A port and the next of a list is no password. */}}
+{{- if and (ne $password "$") (not (regexMatch "^[0-9]+," $password)) }}{{ $secret = true }}{{ end }}
+{{- end }}
+{{- if $secret }}true{{ end }}
 {{- end }}
 
 {{/* The paths of secrets in plain text, as a list: "backstage.literalSecrets" (list "appConfig" .Values.appConfig). */}}

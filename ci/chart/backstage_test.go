@@ -703,6 +703,45 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Kubernetes adds to some names: eleven characters to a CronJob's and, in a label, to a StatefulSet's, and a ReplicaSet's pod
+// has the first 58 characters of the name and hash with five of its own.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	expression := regexp.MustCompile(`pod=~\\"([^\\]+)\\"`)
+	for length := 40; length <= 63; length++ {
+		t.Run(fmt.Sprint(length), func(t *testing.T) {
+			t.Parallel()
+			name := "a" + strings.Repeat("e", length-1)
+			rendered, err := chart.Render(t.Context(), dir, chart.Release{}, write(t, "{fullnameOverride: "+name+", database: {type: statefulset, existingSecret: s}, backup: {enabled: true}, metrics: {enabled: true, podMonitor: {enabled: true}, prometheusRule: {enabled: true}}}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range rendered.Manifests {
+				if (m.Kind == "CronJob" || m.Kind == "StatefulSet") && len(m.Name) > 52 {
+					t.Errorf("%s %s has %d characters, and may have 52", m.Kind, m.Name, len(m.Name))
+				}
+				if m.Kind != "PrometheusRule" {
+					continue
+				}
+				found := expression.FindStringSubmatch(m.YAML)
+				if found == nil {
+					t.Fatalf("no pods in\n%s", m.YAML)
+				}
+				pods := regexp.MustCompile("^(" + found[1] + ")$")
+				for _, hash := range []string{"6d5f8c9b", "6d5f8c9b7", "6d5f8c9b7d"} {
+					base := name + "-" + hash + "-"
+					if pod := base[:min(len(base), 58)] + "x2x7z"; !pods.MatchString(pod) {
+						t.Errorf("%s does not match %s", pods, pod)
+					}
+				}
+				if pod := name[:min(len(name), 43)] + "-database-0"; pods.MatchString(pod) {
+					t.Errorf("%s matches %s", pods, pod)
+				}
+			}
+		})
+	}
+}
+
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	rendered, err := chart.Render(t.Context(), dir, chart.Release{Name: "portal", Namespace: "team"}, dir+"/ci/kubernetes-plugin-values.yaml")

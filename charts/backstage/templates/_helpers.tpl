@@ -15,10 +15,14 @@
 {{- end }}
 {{- end }}
 
-{{/* A name with a suffix, still at most 63 characters: "backstage.suffixed" (list . "nodeport"). */}}
+{{/*
+A name with a suffix, still at most 63 characters: "backstage.suffixed" (list . "nodeport"). 52 for a StatefulSet and a
+CronJob, to whose names Kubernetes adds eleven.
+*/}}
 {{- define "backstage.suffixed" -}}
 {{- $suffix := index . 1 }}
-{{- printf "%s-%s" (include "backstage.fullname" (index . 0) | trunc (int (sub 62 (len $suffix))) | trimSuffix "-") $suffix }}
+{{- $longest := ternary 51 62 (has $suffix (list "database" "backup")) }}
+{{- printf "%s-%s" (include "backstage.fullname" (index . 0) | trunc (int (sub $longest (len $suffix))) | trimSuffix "-") $suffix }}
 {{- end }}
 
 {{/* The portal's pods. Services and the Deployment select by these, so they never change. */}}

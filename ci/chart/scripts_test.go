@@ -57,6 +57,36 @@ func TestScripts(t *testing.T) {
 			tools: map[string]string{"pg_dump": dump, "pg_restore": "exit 1", "date": clock}, fails: true,
 			keeps: []string{old, newer}, goes: []string{"backstage-20260104T000000Z.dump"},
 		},
+		"dump leaves alone what it has not named": {
+			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer, "backstage-20250101T000000Z copy.dump", "backstage-before-upgrade.dump", "backstage-a\nb.dump"},
+			tools: map[string]string{"pg_dump": dump, "pg_restore": "", "date": clock},
+			keeps: []string{"backstage-20260104T000000Z.dump", "backstage-20250101T000000Z copy.dump", "backstage-before-upgrade.dump", "backstage-a\nb.dump"}, goes: []string{old, newer},
+		},
+		"upload leaves alone what it has not named": {
+			script: "upload.sh", env: []string{"KEEP=1", "KEEP_DAYS=0", "BUCKET=bucket:b/p"}, files: []string{newest},
+			tools: map[string]string{"rclone": `case $1 in lsf) echo "9 backstage-20250101T000000Z copy.dump"; echo "9 ` + newest + `"; echo "9 ` + old + `"; echo "9 backstage-x.dump" ;; esac`, "date": clock},
+			calls: "rclone lsf --files-only --format sp --separator   --include backstage-*.dump bucket:b/p\n",
+		},
+		"upload removes nothing but dumps": {
+			script: "upload.sh", env: []string{"KEEP=1", "KEEP_DAYS=0", "BUCKET=bucket:b/p"}, files: []string{newest},
+			tools: map[string]string{"rclone": `case $1 in lsf) echo "9 backstage-20250101T000000Z copy.dump"; echo "9 ` + newest + `"; echo "9 ` + old + `"; echo "9 backstage-x.dump" ;; esac`, "date": clock},
+			calls: "%SZ\nrclone deletefile bucket:b/p/" + old + "\n", ends: true,
+		},
+		"download takes no copy for the newest": {
+			script: "download.sh", env: []string{"FROM=latest", "BUCKET=bucket:b"},
+			tools: map[string]string{"rclone": `case $* in "lsf --files-only"*) printf '%s\n' ` + newest + ` backstage-before-upgrade.dump "` + newest + ` copy.dump" ;; esac`},
+			calls: "rclone copyto bucket:b/" + newest + " ",
+		},
+		"restore takes no copy for the newest": {
+			script: "restore.sh", env: []string{"FROM=latest", "PGDATABASE=d"}, files: []string{old, newest, "backstage-before-upgrade.dump"},
+			tools: map[string]string{"pg_restore": "echo sql", "psql": "echo 0"},
+			calls: "--single-transaction", says: "restored d from " + newest,
+		},
+		"restore takes a dump of another name": {
+			script: "restore.sh", env: []string{"FROM=backstage-before-upgrade.dump", "PGDATABASE=d"}, files: []string{old, "backstage-before-upgrade.dump"},
+			tools: map[string]string{"pg_restore": "echo sql", "psql": "echo 0"},
+			calls: "--single-transaction", says: "restored d from backstage-before-upgrade.dump",
+		},
 		"upload keeps the newest": {
 			script: "upload.sh", env: []string{"KEEP=1", "KEEP_DAYS=0", "BUCKET=bucket:b/p"}, files: []string{newest},
 			tools: map[string]string{"rclone": `case $1 in lsf) printf '9 %s\n' ` + newer + " " + newest + " " + old + ` ;; esac`, "date": clock},

@@ -12,7 +12,7 @@ pg_restore --list ".$name.part" > /dev/null
 mv ".$name.part" "$name"
 echo "dumped $PGDATABASE as $name, $(wc -c < "$name") bytes"
 
-old=$(wc -c backstage-*.dump | awk '$2 != "total"' | sh "$scripts/retain.sh")
+old=$(wc -c backstage-*.dump | sh "$scripts/retain.sh")
 for name in $old; do
   rm "$name"
   echo "removed $name"

@@ -5,7 +5,7 @@ cd "$BACKUP_DIR"
 tmp=${TMPDIR:-/tmp}
 
 if [ "$FROM" = latest ]; then
-  FROM=$(ls | grep '^backstage-.*\.dump$' | sort | tail -n 1) || true
+  FROM=$(ls | grep -E '^backstage-[0-9]{8}T[0-9]{6}Z\.dump$' | sort | tail -n 1) || true
 fi
 if [ ! -f "$FROM" ]; then
   echo >&2 "there is no dump ${FROM:-at all}, but: $(ls | tr '\n' ' ')"

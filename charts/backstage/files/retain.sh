@@ -1,11 +1,11 @@
 #!/bin/sh
 # Reads dumps, `SIZE NAME` a line, and prints the names of those that may go: older than $KEEP_DAYS days, with $KEEP
-# newer ones. After a loss each new dump is a dump of what is left. So the newest $KEEP whole ones stay as well, those of
-# at least half the size of the largest.
+# newer ones. What dump.sh has not named is none of them. After a loss each new dump is a dump of what is left. So the
+# newest $KEEP whole ones stay as well, those of at least half the size of the largest.
 set -eu
 
 before=backstage-$(date -u -d "@$(($(date +%s) - KEEP_DAYS * 86400))" +%Y%m%dT%H%M%SZ).dump
-sort -r -k 2 | awk -v keep="$KEEP" -v before="$before" '
+{ grep -E '^ *[0-9]+ backstage-[0-9]{8}T[0-9]{6}Z\.dump$' || true; } | sort -r -k 2 | awk -v keep="$KEEP" -v before="$before" '
   { size[NR] = $1; name[NR] = $2; if ($1 > largest) largest = $1 }
   END {
     if (NR && size[1] * 2 < largest)

@@ -8,7 +8,7 @@ rclone check --one-way --include 'backstage-*.dump' "$BACKUP_DIR" "$BUCKET"
 echo "copied $(ls "$BACKUP_DIR") to $BUCKET"
 
 # A list that is refused is an error, not an empty list.
-all=$(rclone lsf --format sp --separator ' ' --include 'backstage-*.dump' "$BUCKET")
+all=$(rclone lsf --files-only --format sp --separator ' ' --include 'backstage-*.dump' "$BUCKET")
 old=$(printf '%s\n' "$all" | sh "$(dirname "$0")/retain.sh")
 for name in $old; do
   rclone deletefile "$BUCKET/$name"

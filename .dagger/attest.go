@@ -309,14 +309,8 @@ func (a *attester) read(ctx context.Context) error {
 	return a.releaser.read(ctx)
 }
 
-// ready refuses a key or a job that cannot sign, before there is an image. The program
-// for that, which is large, is compiled beside the image.
+// ready refuses a key or a job that cannot sign, before there is an image.
 func (a *attester) ready(ctx context.Context) error {
-	beside := func(run func() error) { go func() { _ = run() }() } // the step that needs it says what fails
-	if a.digest == "" && len(a.target.platforms) == 0 {
-		beside(func() error { _, err := a.m.image(a.source, "").Sync(ctx); return err })
-	}
-	beside(func() error { _, err := a.m.attestProgram().Sync(ctx); return err })
 	if a.m.SigningKey == nil && a.m.OidcURL == nil {
 		return nil
 	}
@@ -326,6 +320,21 @@ func (a *attester) ready(ctx context.Context) error {
 	box, args := a.signer()
 	var said json.RawMessage
 	return runProgram(ctx, box, "attest", &said, append([]string{"signer"}, args...)...)
+}
+
+// writable finds out whether the registry would take what is to be published, the last
+// thing before the work begins. What takes long of that begins here, all at once: the
+// program that signs is large. It ends with the steps.
+func (a *attester) writable(ctx context.Context) error {
+	if err := a.releaser.writable(ctx); err != nil {
+		return err
+	}
+	beside := func(run func() error) { go func() { _ = run() }() } // the step that needs it says what fails
+	if a.digest == "" && len(a.target.platforms) == 0 {
+		beside(func() error { _, err := a.m.image(a.source, "").Sync(ctx); return err })
+	}
+	beside(func() error { _, err := a.m.attestProgram().Sync(ctx); return err })
+	return nil
 }
 
 // signer is how the program signs: with the given key, as the job of GitHub Actions,

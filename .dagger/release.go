@@ -307,7 +307,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 		step{"Check the Git remote", r.preflight},
 		step{"Check what signs", a.ready},
 		step{"Check what is released", a.former},
-		step{"Check the registry", r.writable},
+		step{"Check the registry", a.writable},
 		step{"Check the platforms", r.runs},
 		step{"Start the cluster", v.start},
 		step{"Build the image", r.build},
@@ -323,6 +323,7 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	)
 	v.explain(ctx, failure)
 	v.end(ctx)
+	r.abandon(errors.New("the release has ended")) // what runs beside the steps, without a cluster too
 	release, err := r.report(ctx, failure)
 	if err != nil {
 		return nil, errors.Join(failure, err)

@@ -22,7 +22,7 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	tag string,
 
 	// Number of a pull request: its image has the tag pr-NUMBER, which moves with each
-	// one, and is for trying it, not for a chart.
+	// one, and is for trying it, not for a chart. Not together with --tag.
 	//
 	// +optional
 	pullRequest int,

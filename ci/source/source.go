@@ -114,6 +114,9 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 	if o.PullRequest < 0 {
 		return Facts{}, fmt.Errorf("the pull request %d has no such number", o.PullRequest)
 	}
+	if o.Tag != "" && o.PullRequest > 0 {
+		return Facts{}, fmt.Errorf("the image is to have the tag %s and that of the pull request %d: give --tag or --pull-request, not both", o.Tag, o.PullRequest)
+	}
 	var err error
 	if o.App, err = clean(o.App); err != nil {
 		return Facts{}, err
@@ -172,7 +175,7 @@ func Read(ctx context.Context, dir string, o Options) (Facts, error) {
 		return Facts{}, err
 	}
 	branch = cmp.Or(branch, o.Branch)
-	if f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, branch, f.InputsRevision); o.PullRequest > 0 && f.TagFrom != FromOption {
+	if f.Tag, f.Version, f.TagFrom = DeriveTag(o.Tag, tags, branch, f.InputsRevision); o.PullRequest > 0 {
 		f.Tag, f.TagFrom = "pr-"+strconv.Itoa(o.PullRequest), FromPullRequest
 		f.Version = f.Tag
 	}

@@ -15,6 +15,8 @@ import (
 
 const workflow = "https://github.com/acme/portal/.github/workflows/release.yml@refs/heads/main"
 
+const onGHE = "https://acme.ghe.com/acme/portal/.github/workflows/release.yml@refs/heads/main"
+
 // TestKeyless: what a workflow signs is verified with nothing but a file that says whose certificates count, and refused
 // by name of what is wrong.
 func TestKeyless(t *testing.T) {
@@ -36,9 +38,20 @@ func TestKeyless(t *testing.T) {
 		identity, issuer string
 		want             error
 	}{
-		"as signed":               {good, workflow, attest.GitHubIssuer, nil},
-		"another workflow":        {good, strings.Replace(workflow, "release", "other", 1), attest.GitHubIssuer, attest.ErrOtherKey},
-		"another branch":          {good, workflow + "-2", attest.GitHubIssuer, attest.ErrOtherKey},
+		"as signed":                 {good, workflow, attest.GitHubIssuer, nil},
+		"another workflow":          {good, strings.Replace(workflow, "release", "other", 1), attest.GitHubIssuer, attest.ErrOtherKey},
+		"another branch":            {good, workflow + "-2", attest.GitHubIssuer, attest.ErrOtherKey},
+		"the GitHub of its address": {good, workflow, "", nil},
+		// An organisation may have its tokens issued under its enterprise's name, always of github.com.
+		"its enterprise":          {here.Sign(t, workflow, attest.GitHubIssuer+"/acme", statement), workflow, "", nil},
+		"its enterprise, exactly": {here.Sign(t, workflow, attest.GitHubIssuer+"/acme", statement), workflow, attest.GitHubIssuer + "/acme", nil},
+		"any enterprise":          {here.Sign(t, workflow, attest.GitHubIssuer+"/acme", statement), workflow, attest.GitHubIssuer, attest.ErrOtherKey},
+		"an enterprise's path":    {here.Sign(t, workflow, attest.GitHubIssuer+"/acme/x", statement), workflow, "", attest.ErrOtherKey},
+		"a host that begins so":   {here.Sign(t, workflow, attest.GitHubIssuer+".example.com", statement), workflow, "", attest.ErrOtherKey},
+		"not its address's":       {here.Sign(t, workflow, "https://token.actions.acme.ghe.com", statement), workflow, "", attest.ErrOtherKey},
+		"an issuer of GHE.com": {
+			here.Sign(t, onGHE, "https://token.actions.acme.ghe.com", statement), onGHE, "", nil,
+		},
 		"another issuer":          {good, workflow, "https://accounts.example.com", attest.ErrOtherKey},
 		"another Sigstore":        {elsewhere.Sign(t, workflow, attest.GitHubIssuer, statement), workflow, attest.GitHubIssuer, attest.ErrOtherKey},
 		"a key":                   {keyed, workflow, attest.GitHubIssuer, attest.ErrOtherKey},

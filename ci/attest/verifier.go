@@ -2,10 +2,12 @@ package attest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/sigstore/cosign/v3/pkg/cosign"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
@@ -49,16 +51,20 @@ func NewVerifier(public []byte) (*Verifier, error) {
 	return &Verifier{options: cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, NewBundleFormat: true}, PublicKey: string(public), hint: hint}, nil
 }
 
-// NewKeylessVerifier verifies what an identity signs, such as a workflow of GitHub. Trusted is Sigstore's trusted root,
+// NewKeylessVerifier verifies what an identity signs, such as a workflow of GitHub. Without an issuer the GitHub of its
+// address has to vouch for it: that of github.com in its own name or in an enterprise's. Trusted is Sigstore's trusted root,
 // the JSON that says whose certificates and whose logs count; without one Sigstore is asked for its own.
 func NewKeylessVerifier(identity, issuer string, trusted []byte) (*Verifier, error) {
 	material, err := trustedRoot(trusted)
 	if err != nil {
 		return nil, err
 	}
+	by := cosign.Identity{Subject: identity, Issuer: cmp.Or(issuer, IssuerOf(identity))}
+	if issuer == "" && by.Issuer == GitHubIssuer {
+		by.Issuer, by.IssuerRegExp = "", "^"+regexp.QuoteMeta(GitHubIssuer)+"(/[A-Za-z0-9-]+)?$"
+	}
 	return &Verifier{options: cosign.CheckOpts{
-		TrustedMaterial: material, NewBundleFormat: true,
-		Identities: []cosign.Identity{{Subject: identity, Issuer: issuer}},
+		TrustedMaterial: material, NewBundleFormat: true, Identities: []cosign.Identity{by},
 	}}, nil
 }
 

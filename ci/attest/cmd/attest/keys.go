@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +123,7 @@ func (t *trust) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.key, "key", "", "the file of the public key")
 	cmd.Flags().StringVar(&t.service, "key-service", "", "the key of this service, see gitops serve-key")
 	cmd.Flags().StringVar(&t.identity, "identity", "", "the workflow that signs without a key, https://github.com/OWNER/REPO/.github/workflows/FILE@REF")
-	cmd.Flags().StringVar(&t.issuer, "issuer", "", "who vouches for the identity (default the GitHub of its address)")
+	cmd.Flags().StringVar(&t.issuer, "issuer", "", "who vouches for the identity (default the GitHub of its address; on github.com also in an enterprise's name)")
 	cmd.Flags().StringVar(&t.history, "workflow-history", "", "a clone: the workflow of --identity has to have run at a commit in the history of its HEAD, so at none that was tagged and never merged")
 	cmd.Flags().BoolVar(&t.log, "transparency-log", false, "want the signatures of a key in Sigstore's public transparency log; those without a key have to be in any case")
 	cmd.Flags().StringVar(&t.root, "trusted-root", "", "the file of Sigstore's trusted root, for --identity and --transparency-log without a network, as cosign trusted-root create writes it")
@@ -167,7 +166,7 @@ func (t *trust) verifier(ctx context.Context) (v *attest.Verifier, err error) {
 		}
 		v = s.Verifier
 	case t.identity != "" && t.key == "" && t.service == "":
-		if v, err = attest.NewKeylessVerifier(t.identity, cmp.Or(t.issuer, attest.IssuerOf(t.identity)), trusted); err != nil {
+		if v, err = attest.NewKeylessVerifier(t.identity, t.issuer, trusted); err != nil {
 			return nil, of(t.root, err)
 		}
 		if t.history != "" {

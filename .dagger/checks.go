@@ -16,7 +16,7 @@ import (
 // +check
 func (m *BackstageGitops) GoTest(ctx context.Context) error {
 	_, err := goContainer(m.Checkout.Filter(dagger.DirectoryFilterOpts{
-		Include: []string{"go.mod", "go.sum", "staticcheck.conf", "ci", "dagger.json", "daggerw", ".dagger/*.go", "charts", ".github", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
+		Include: []string{"go.mod", "go.sum", "staticcheck.conf", "ci", "dagger.json", "daggerw", ".dagger/*.go", ".dagger/scripts", "charts", ".github", "backstage/packages/backend/src", "backstage/*.yaml", "backstage/*.json"},
 		Exclude: []string{"ci/slim", "ci/acceptance"},
 	})).
 		WithExec([]string{"go", "vet", "./..."}).

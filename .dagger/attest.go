@@ -16,10 +16,10 @@ import (
 const keyService = "http://key:8200"
 
 // Verify that an image is what a release made: signed, with its SBOMs, and built from
-// the right repository. Refuses it by name of what is wrong, else prints what it is.
+// the right repository. Fails and names the problem, or prints a summary.
 //
-// Without arguments it is the image that the embedded Git remote's chart names, in
-// the embedded registry, signed by the embedded key.
+// Without arguments, verifies the image that the embedded Git remote's chart names, in
+// the embedded registry, by the embedded key.
 //
 // +cache="never"
 func (m *BackstageGitops) VerifyRelease(ctx context.Context,
@@ -29,26 +29,25 @@ func (m *BackstageGitops) VerifyRelease(ctx context.Context,
 	// +optional
 	image string,
 
-	// Public key of whoever has to have signed it; default: the embedded key's, or that
-	// of --signing-key.
+	// Public key of the required signer; default: the embedded key, or that of
+	// --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed it without a key, such as
+	// Workflow that must have signed it keyless, such as
 	// https://github.com/OWNER/REPO/.github/workflows/release.yml@refs/heads/main.
 	//
 	// +optional
 	identity string,
 
-	// Trusted root of the Sigstore that certified the workflow, as cosign
-	// trusted-root create writes it: for a private one, and to verify without asking the
-	// public one for its own.
+	// Trusted root of the Sigstore that certified the workflow, as cosign trusted-root
+	// create writes it: for a private Sigstore, and to verify without the network.
 	//
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Commit that it has to be built from; default: the one that its own label names.
+	// Commit that it must be built from; default: the one that its label names.
 	//
 	// +optional
 	revision string,
@@ -149,8 +148,8 @@ func (m *BackstageGitops) trusting(ctx context.Context, of signature) (a *attest
 	return a, args, nil
 }
 
-// Hand on the public key that verifies what is signed: that of --signing-key, or
-// else of the embedded key.
+// Return the public key that verifies signatures: that of --signing-key, or of the
+// embedded key.
 //
 // +cache="never"
 func (m *BackstageGitops) PublicKey(ctx context.Context) (*dagger.File, error) {

@@ -34,10 +34,10 @@ type E2e struct {
 	Program *dagger.File
 }
 
-// Hand on what tells a job of GitHub Actions of the proof: the report in report/,
-// result.json, and the helper program. `job export --path out` keeps them, where it was
-// not proven too; then, on the job's runner, `out/gitops actions result --result
-// out/result.json` writes summary and annotation, and fails if it was not proven.
+// What a GitHub Actions job needs to report the proof: the report in report/,
+// result.json, and the helper program. `job export --path out` keeps them, proven or
+// not; then, on the runner, `out/gitops actions result --result out/result.json` writes
+// summary and annotation, and fails if it was not proven.
 func (e *E2e) Job(ctx context.Context) (*dagger.Directory, error) {
 	told := result{Title: "Proof", Failure: e.Failure}
 	var err error
@@ -70,16 +70,14 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +default=0
 	workers int,
 
-	// What goes wrong on purpose then, and has to be detected, explained and
-	// survived: image-tag, crash, manifest, git, registry, repo-server, push,
-	// node, or all.
+	// Faults to inject, which must be detected, explained and survived: image-tag, crash,
+	// manifest, git, registry, repo-server, push, node, or all.
 	//
 	// +optional
 	faults []string,
 
-	// Optional features of the charts that are shown then, on what they are made
-	// for: upgrade, postgres, tls, hpa, spread (wants --workers 2), environments,
-	// networkpolicy, metrics, or all.
+	// Optional chart features to prove, on real components: upgrade, postgres, tls, hpa,
+	// spread (needs --workers 2), environments, networkpolicy, metrics, or all.
 	//
 	// +optional
 	features []string,
@@ -112,8 +110,8 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	return shown, nil
 }
 
-// Fail if something could not be shown. `dagger call e2e` does. The answer is
-// the ID of the report, as the CLI wants an ID of whatever has this function.
+// Fail if something could not be shown, as `dagger call e2e` does. Returns the ID of the
+// report, because the CLI expects an ID from this function.
 func (e *E2e) Sync(ctx context.Context) (string, error) {
 	if !e.Proven {
 		return "", errors.New(e.Failure)

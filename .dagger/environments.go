@@ -9,22 +9,22 @@ import (
 	"dagger/backstage-gitops/internal/dagger"
 )
 
-// Have an environment of charts/gitops run what the one before it runs: edits the
-// tag and digest of its image, and keeps every other byte.
+// Promote an image: set an environment of charts/gitops to what the previous one runs.
+// Edits the image's tag and digest, and keeps every other byte.
 //
-// None is skipped: dev, staging, prod. Refused is an image that was not seen to
-// run well, one that is older than the one it would replace, and one that is not
-// signed, as `verify-release` wants it.
+// No environment is skipped: dev, staging, prod. An image is refused if nothing shows
+// that it runs well, if it is older than the one it replaces, or if it does not verify
+// as with `verify-release`.
 //
 // +cache="session"
 func (m *BackstageGitops) Promote(ctx context.Context,
 	// Environment that runs the image.
 	from string,
 
-	// Environment that is to run it, the next one.
+	// Environment to promote to, the next one.
 	to string,
 
-	// What argocd sync said of the first one.
+	// Argo CD's status of the first one, as gitops argocd sync prints it.
 	//
 	// +optional
 	running *dagger.File,
@@ -36,12 +36,12 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	kubeconfig *dagger.Secret,
 
-	// Take an image of which nothing says that it runs.
+	// Accept an image without evidence that it runs.
 	//
 	// +optional
 	allowUnproven bool,
 
-	// Take an image that is older than the one it replaces.
+	// Accept an image that is older than the one it replaces.
 	//
 	// +optional
 	allowDowngrade bool,
@@ -51,21 +51,21 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +default="main"
 	branch string,
 
-	// Name that the image was published under, such as
-	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	// Name of the published image, such as docker.io/USER/backstage-gitops; default: the
+	// embedded registry.
 	//
 	// +optional
 	image string,
 
-	// Public key of whoever has to have signed the image; default: the embedded key's
-	// for the embedded registry, or that of --signing-key.
+	// Public key of the required signer; default: the embedded key for the embedded
+	// registry, or that of --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed the image without a key, such as
-	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
-	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	// Workflow that must have signed the image keyless, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or the tag
+	// of the image's version, or, with @refs/heads/BRANCH, for that branch only.
 	//
 	// +optional
 	identity string,
@@ -75,7 +75,7 @@ func (m *BackstageGitops) Promote(ctx context.Context,
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Take an image whose signature is not verified.
+	// Accept an image whose signature is not verified.
 	//
 	// +optional
 	allowUnverified bool,
@@ -145,16 +145,16 @@ func (m *BackstageGitops) promote(ctx context.Context, p promoting, signed signa
 	return box.WithExec(append([]string{"gitops"}, args...)), &result, nil
 }
 
-// Promote as `promote` does, and have GitHub commit it to the branch, or to a pull
-// request. HEAD has to be in the branch. What others have pushed there stays, and so
-// does what they have committed to the pull request. Prints what was done, as Markdown.
+// Promote as `promote` does, and let GitHub commit it to the branch or a pull request.
+// HEAD must be in the branch. Commits of others, there and in the pull request, stay.
+// Prints a report as Markdown.
 //
 // +cache="never"
 func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// Environment that runs the image.
 	from string,
 
-	// Environment that is to run it, the next one.
+	// Environment to promote to, the next one.
 	to string,
 
 	// URL of the repository, https://github.com/OWNER/REPO.git.
@@ -171,7 +171,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +default="pull-request"
 	commitBy string,
 
-	// What argocd sync said of the first one.
+	// Argo CD's status of the first one, as gitops argocd sync prints it.
 	//
 	// +optional
 	running *dagger.File,
@@ -183,31 +183,31 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +optional
 	kubeconfig *dagger.Secret,
 
-	// Take an image of which nothing says that it runs.
+	// Accept an image without evidence that it runs.
 	//
 	// +optional
 	allowUnproven bool,
 
-	// Take an image that is older than the one it replaces.
+	// Accept an image that is older than the one it replaces.
 	//
 	// +optional
 	allowDowngrade bool,
 
-	// Name that the image was published under, such as
-	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	// Name of the published image, such as docker.io/USER/backstage-gitops; default: the
+	// embedded registry.
 	//
 	// +optional
 	image string,
 
-	// Public key of whoever has to have signed the image; default: the embedded key's
-	// for the embedded registry, or that of --signing-key.
+	// Public key of the required signer; default: the embedded key for the embedded
+	// registry, or that of --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed the image without a key, such as
-	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
-	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	// Workflow that must have signed the image keyless, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or the tag
+	// of the image's version, or, with @refs/heads/BRANCH, for that branch only.
 	//
 	// +optional
 	identity string,
@@ -217,7 +217,7 @@ func (m *BackstageGitops) PushPromotion(ctx context.Context,
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Take an image whose signature is not verified.
+	// Accept an image whose signature is not verified.
 	//
 	// +optional
 	allowUnverified bool,

@@ -99,29 +99,28 @@ func New(
 	// +ignore=["**/node_modules", "**/dist", "dist-types", "**/coverage", ".yarn/cache", ".yarn/install-state.gz"]
 	source *dagger.Directory,
 
-	// Address of the source repository, for the image's label and provenance; default:
-	// this project's. Not read from the checkout: where it was cloned from must not change
-	// the image. Where it is given, an image that is verified has to be of it.
+	// Address of the source repository, for the image's label and provenance; default: this
+	// project's. It is not read from the checkout, because the clone's address must not
+	// change the image. If given, verified images must come from it.
 	//
 	// +optional
 	url string,
 
-	// Start with an empty embedded registry and Git remote, and forget them when
-	// the session ends.
+	// Start with an empty embedded registry and Git remote, and discard them when the
+	// session ends.
 	//
 	// +optional
 	ephemeral bool,
 
-	// Address of what builds, for the image's provenance; in a GitHub Actions job
-	// that of its workflow; default: this module's. Where it is given, an image that is
-	// verified has to be built by it.
+	// Builder ID for the image's provenance: in a GitHub Actions job the address of its
+	// workflow; default: this module's. If given, verified images must be built by it.
 	//
 	// +optional
 	builder string,
 
-	// Private key to sign images with, as cosign generate-key-pair makes it, such as
+	// Private key that signs images, as cosign generate-key-pair creates it, such as
 	// env://COSIGN_KEY; default: the embedded key for the embedded registry, none for
-	// another.
+	// others.
 	//
 	// +optional
 	signingKey *dagger.Secret,
@@ -131,25 +130,25 @@ func New(
 	// +optional
 	signingPassword *dagger.Secret,
 
-	// Enter the signatures of the signing key into Sigstore's public transparency log;
-	// verify-release wants them there.
+	// Record the signing key's signatures in Sigstore's public transparency log;
+	// verify-release then requires them there.
 	//
 	// +optional
 	transparencyLog bool,
 
-	// Address at which a GitHub Actions job asks for its identity, to sign without a
-	// key: env://ACTIONS_ID_TOKEN_REQUEST_URL.
+	// Address at which a GitHub Actions job requests its identity token, to sign keyless:
+	// env://ACTIONS_ID_TOKEN_REQUEST_URL.
 	//
 	// +optional
 	oidcURL *dagger.Secret,
 
-	// Token to ask with: env://ACTIONS_ID_TOKEN_REQUEST_TOKEN.
+	// Token for that request: env://ACTIONS_ID_TOKEN_REQUEST_TOKEN.
 	//
 	// +optional
 	oidcToken *dagger.Secret,
 
-	// ID of a GitHub App to sign in as, where functions take a --token otherwise. What
-	// an App pushes starts workflows.
+	// ID of a GitHub App to sign in as, in place of --token. What an App pushes starts
+	// workflows.
 	//
 	// +optional
 	appID int,
@@ -170,8 +169,8 @@ func New(
 	// +optional
 	apiURL string,
 
-	// Folder of a vulnerability database of grype, to look the image's packages up in;
-	// without one, or --vulnerability-url, nothing is scanned, and the report says so.
+	// Folder of a grype vulnerability database to scan the image with; without it or
+	// --vulnerability-url nothing is scanned, and the report says so.
 	//
 	// +optional
 	vulnerabilityDatabase *dagger.Directory,
@@ -182,16 +181,15 @@ func New(
 	// +optional
 	vulnerabilityURL string,
 
-	// Refuse an image with a vulnerability of this severity or a higher one, or of an
-	// unknown one: negligible, low, medium, high or critical. vulnerabilities.yaml in the
-	// checkout's root lists those to ignore, each with a reason and a date on which that
-	// expires.
+	// Refuse an image with a vulnerability of this severity or higher: negligible, low,
+	// medium, high or critical. An unknown severity is always refused. vulnerabilities.yaml
+	// in the checkout's root lists exceptions, each with a reason and an expiry date.
 	//
 	// +optional
 	failOn string,
 
-	// Refuse an image that could not be scanned; one that is released already is scanned
-	// again, with any of these.
+	// Refuse an image that cannot be scanned. With any of the scan flags, an image that is
+	// already released is scanned again.
 	//
 	// +optional
 	requireScan bool,

@@ -11,13 +11,13 @@ import (
 	"dagger/backstage-gitops/internal/dagger"
 )
 
-// Hand on the signed proof of a release, as it is beside its image: source commit,
-// image, SBOMs and provenance, the commit that names it, what Argo CD ran. Refuses by
-// name of what is wrong one that is not signed, does not fit together, or is missing.
+// Return the signed proof bundle of a release, as it is attached to its image: source
+// commit, image, SBOMs and provenance, the commit that names it, what Argo CD ran. Fails
+// and names the problem if it is missing, unsigned or inconsistent.
 //
-// Without arguments it is that of the image that the embedded Git remote's chart
-// names. release-proof export --path release.proof.json keeps it; attest proof verify
-// checks it without a network.
+// Without arguments, returns that of the image that the embedded Git remote's chart
+// names. `release-proof export --path release.proof.json` keeps it; `attest proof
+// verify` checks it offline.
 //
 // +cache="never"
 func (m *BackstageGitops) ReleaseProof(ctx context.Context,
@@ -27,13 +27,13 @@ func (m *BackstageGitops) ReleaseProof(ctx context.Context,
 	// +optional
 	image string,
 
-	// Public key of whoever has to have signed it; default: the embedded key's, or that
-	// of --signing-key.
+	// Public key of the required signer; default: the embedded key, or that of
+	// --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed it without a key, such as
+	// Workflow that must have signed it keyless, such as
 	// https://github.com/OWNER/REPO/.github/workflows/release.yml@refs/heads/main.
 	//
 	// +optional
@@ -44,22 +44,22 @@ func (m *BackstageGitops) ReleaseProof(ctx context.Context,
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Source commit that it has to be the release of, in full; default: any.
+	// Source commit that it must be the release of, in full; default: any.
 	//
 	// +optional
 	revision string,
 
-	// Commit that names the image, in full, where several do.
+	// Commit that names the image, in full, if several do.
 	//
 	// +optional
 	commit string,
 
-	// Take the proof of a release that no cluster ran, of --verify=false.
+	// Accept the proof bundle of a release that no cluster ran (--verify=false).
 	//
 	// +optional
 	unproven bool,
 
-	// Take the proof of a proposal, whose commit waits in a pull request.
+	// Accept the proof bundle of a proposal, whose commit waits in a pull request.
 	//
 	// +optional
 	proposed bool,

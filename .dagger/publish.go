@@ -10,8 +10,8 @@ import (
 //
 // +cache="never"
 func (m *BackstageGitops) Publish(ctx context.Context,
-	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
-	// default: the embedded registry.
+	// Image name to publish, such as docker.io/USER/backstage-gitops; default: the embedded
+	// registry.
 	//
 	// +optional
 	image string,
@@ -27,13 +27,13 @@ func (m *BackstageGitops) Publish(ctx context.Context,
 	// +optional
 	pullRequest int,
 
-	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
-	// image of several platforms. Default: the engine's own alone.
+	// Platforms to build for, such as linux/amd64,linux/arm64; several become one
+	// multi-platform image. Default: the engine's own.
 	//
 	// +optional
 	platforms []string,
 
-	// Let the tag name this image though it names another one in the registry.
+	// Move an immutable tag that names another image in the registry.
 	//
 	// +optional
 	retag bool,

@@ -48,17 +48,16 @@ type Release struct {
 	Program *dagger.File
 }
 
-// Hand on what tells a job of GitHub Actions of the release: the report in report/,
-// and the helper program. `job export --path out` keeps both, where the release ended
-// early too; then, on the job's runner, `out/gitops actions report --report
-// out/report/report.json` writes outputs, summary and annotation, and fails where the
-// release failed.
+// What a GitHub Actions job needs to report the release: the report in report/, and the
+// helper program. `job export --path out` keeps both, also of a release that failed;
+// then, on the runner, `out/gitops actions report --report out/report/report.json`
+// writes outputs, summary and annotation, and fails if the release failed.
 func (r *Release) Job() *dagger.Directory {
 	return dag.Directory().WithFile("gitops", r.Program).WithDirectory("report", r.Report)
 }
 
-// Fail where the release ended early. The answer is the ID of the report, as the CLI
-// wants an ID of whatever has this function.
+// Fail if the release ended early. Returns the ID of the report, because the CLI expects
+// an ID from this function.
 func (r *Release) Sync(ctx context.Context) (string, error) {
 	if err := r.failed(); err != nil {
 		return "", err
@@ -67,14 +66,14 @@ func (r *Release) Sync(ctx context.Context) (string, error) {
 	return string(id), err
 }
 
-// Image by digest, as it was published. Fails where the release ended early.
+// Image by digest, as it was published. Fails if the release ended early.
 func (r *Release) Image() (string, error) { return r.Ref, r.failed() }
 
-// Tag of the image, for people. Fails where the release ended early.
+// Tag of the image, for people. Fails if the release ended early.
 func (r *Release) Tag() (string, error) { return r.Label, r.failed() }
 
-// Commit in the Git remote that points the chart at the image. Fails where the
-// release ended early.
+// Commit in the Git remote that points the chart at the image. Fails if the release
+// ended early.
 func (r *Release) Commit() (string, error) { return r.Pushed, r.failed() }
 
 // failed is why the release ended early, followed by the report of the steps until
@@ -90,14 +89,14 @@ func (r *Release) failed() error {
 // that Argo CD runs it, then commit the chart that names it by digest. Prints
 // the report as Markdown.
 //
-// Without arguments both go to the embedded registry and Git remote. Where
-// HEAD makes the image that the remote's chart already names there is nothing
-// to release: nothing is pushed, nothing committed.
+// Without arguments both go to the embedded registry and Git remote. If the remote's
+// chart already names HEAD's image, there is nothing to release: nothing is pushed,
+// nothing is committed.
 //
 // +cache="never"
 func (m *BackstageGitops) Release(ctx context.Context,
-	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
-	// default: the embedded registry.
+	// Image name to publish, such as docker.io/USER/backstage-gitops; default: the embedded
+	// registry.
 	//
 	// +optional
 	image string,
@@ -107,8 +106,8 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	tag string,
 
-	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
-	// image of several platforms. Default: the engine's own alone.
+	// Platforms to build for, such as linux/amd64,linux/arm64; several become one
+	// multi-platform image. Default: the engine's own.
 	//
 	// +optional
 	platforms []string,
@@ -124,14 +123,13 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +default="main"
 	branch string,
 
-	// How the commit gets to the remote: git pushes it; github has GitHub make and
-	// sign it, through its API; pull-request has it wait in a pull request there.
+	// How the commit gets to the remote: git pushes it; github lets GitHub create and sign
+	// it through its API; pull-request opens or updates a pull request.
 	//
 	// +default="git"
 	commitBy string,
 
-	// Title of the pull request, where the commit gets one; default: the commit's first
-	// line.
+	// Title of the pull request, if there is one; default: the commit's first line.
 	//
 	// +optional
 	pullRequestTitle string,
@@ -148,12 +146,12 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	// +optional
 	autoMerge string,
 
-	// Let the tag name this image though it names another one in the registry.
+	// Move an immutable tag that names another image in the registry.
 	//
 	// +optional
 	retag bool,
 
-	// Release an image that nothing signs to a registry that is not the embedded one.
+	// Release an unsigned image to a registry other than the embedded one.
 	//
 	// +optional
 	allowUnsigned bool,
@@ -194,18 +192,17 @@ func (m *BackstageGitops) Release(ctx context.Context,
 	return released.Summary, released.failed()
 }
 
-// Release as `release` does, and hand on what came of it: outcome, image,
-// commit, and the report as files.
+// Release as `release` does, and return the result: outcome, image, commit, and the
+// report as files.
 //
-// A function of its own, because the Dagger CLI prints the ID of an object and
-// nothing of what it holds. Fails where the release ended early, but for `outcome`,
-// `failure`, `summary`, `report` and `job`: `released report export --path out` keeps
-// the evidence in either case.
+// It is separate from `release` because the Dagger CLI prints only the ID of an object.
+// Fails if the release ended early, except for `outcome`, `failure`, `summary`, `report`
+// and `job`: `released report export --path out` keeps the evidence in either case.
 //
 // +cache="never"
 func (m *BackstageGitops) Released(ctx context.Context,
-	// Name to publish the image under, such as docker.io/USER/backstage-gitops;
-	// default: the embedded registry.
+	// Image name to publish, such as docker.io/USER/backstage-gitops; default: the embedded
+	// registry.
 	//
 	// +optional
 	image string,
@@ -215,8 +212,8 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	tag string,
 
-	// Platforms to make the image for, such as linux/amd64,linux/arm64: several are one
-	// image of several platforms. Default: the engine's own alone.
+	// Platforms to build for, such as linux/amd64,linux/arm64; several become one
+	// multi-platform image. Default: the engine's own.
 	//
 	// +optional
 	platforms []string,
@@ -232,14 +229,13 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +default="main"
 	branch string,
 
-	// How the commit gets to the remote: git pushes it; github has GitHub make and
-	// sign it, through its API; pull-request has it wait in a pull request there.
+	// How the commit gets to the remote: git pushes it; github lets GitHub create and sign
+	// it through its API; pull-request opens or updates a pull request.
 	//
 	// +default="git"
 	commitBy string,
 
-	// Title of the pull request, where the commit gets one; default: the commit's first
-	// line.
+	// Title of the pull request, if there is one; default: the commit's first line.
 	//
 	// +optional
 	pullRequestTitle string,
@@ -256,12 +252,12 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	// +optional
 	autoMerge string,
 
-	// Let the tag name this image though it names another one in the registry.
+	// Move an immutable tag that names another image in the registry.
 	//
 	// +optional
 	retag bool,
 
-	// Release an image that nothing signs to a registry that is not the embedded one.
+	// Release an unsigned image to a registry other than the embedded one.
 	//
 	// +optional
 	allowUnsigned bool,

@@ -31,8 +31,8 @@ type Rollback struct {
 	Program *dagger.File
 }
 
-// Fail where the rollback ended early. The answer is the ID of the report, as the CLI
-// wants an ID of whatever has this function.
+// Fail if the rollback ended early. Returns the ID of the report, because the CLI
+// expects an ID from this function.
 func (r *Rollback) Sync(ctx context.Context) (string, error) {
 	if err := r.failed(); err != nil {
 		return "", err
@@ -41,11 +41,11 @@ func (r *Rollback) Sync(ctx context.Context) (string, error) {
 	return string(id), err
 }
 
-// Hand on what tells a job of GitHub Actions of the rollback: the report in report/,
-// result.json, and the helper program. `job export --path out` keeps them, where the
-// rollback ended early too; then, on the job's runner, `out/gitops actions result
-// --result out/result.json` writes outputs, summary and annotation, and fails where
-// the rollback failed.
+// What a GitHub Actions job needs to report the rollback: the report in report/,
+// result.json, and the helper program. `job export --path out` keeps them, also of a
+// rollback that failed; then, on the runner, `out/gitops actions result --result
+// out/result.json` writes outputs, summary and annotation, and fails if the rollback
+// failed.
 func (r *Rollback) Job() *dagger.Directory { return job(r.Program, r.Result, r.Report) }
 
 // failed is why the rollback ended early, followed by what was shown until then.
@@ -59,20 +59,19 @@ func (r *Rollback) failed() error {
 	return fmt.Errorf("%s\n\n%s", r.Failure, r.Summary)
 }
 
-// Take the last release back: on top of the remote's branch, a commit with which
-// the chart names the image that it named before. It is proven in an ephemeral
-// cluster as a release is, and only then pushed. Prints what it did as Markdown.
+// Revert the last release: a commit on top of the remote's branch points the chart at
+// the previous image. It is proven in an ephemeral cluster as a release is, and only
+// then pushed. Prints a report as Markdown.
 //
-// Commits that came after the release stay, and the chart's version goes on.
-// Twice is one release further back. The image that it goes back to has to be signed,
-// as `verify-release` wants it; where nothing says by whom, nothing is done. In the
-// registry it gets the tags back that move, such as latest and main. Where that was
-// interrupted, the next call does it and nothing else.
+// Later commits stay, and the chart's version increases. A second call goes one release
+// further back. The restored image must verify as with `verify-release`; without a known
+// signer nothing is done. The registry's moving tags, such as latest and main, move back
+// to it. If that was interrupted, the next call completes it and does nothing else.
 //
 // +cache="never"
 func (m *BackstageGitops) Rollback(ctx context.Context,
-	// Name that the image was published under, such as
-	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	// Name of the published image, such as docker.io/USER/backstage-gitops; default: the
+	// embedded registry.
 	//
 	// +optional
 	image string,
@@ -88,9 +87,9 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +default="main"
 	branch string,
 
-	// How the commit gets to the remote: git pushes it; github has GitHub make and
-	// sign it, through its API, and makes a pull request where the branch is protected;
-	// pull-request has it wait in a pull request there.
+	// How the commit gets to the remote: git pushes it; github lets GitHub create and sign
+	// it through its API, or opens a pull request if the branch is protected; pull-request
+	// always opens one.
 	//
 	// +default="git"
 	commitBy string,
@@ -100,27 +99,27 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +default=true
 	verify bool,
 
-	// Give the image the tags of the registry back that move, where they are those of
-	// what is taken back. Any other tag stays.
+	// Move the registry's moving tags, such as latest and main, back to the restored image
+	// if they name the reverted one. Other tags stay.
 	//
 	// +default=true
 	moveTags bool,
 
-	// Only give back the tags that the last rollback has left, as one does whose pull
-	// request was merged since. Nothing is taken back.
+	// Only move the tags that the last rollback left, for example because its pull request
+	// has been merged since. Nothing is reverted.
 	//
 	// +optional
 	finish bool,
 
-	// Public key of whoever has to have signed the image; default: the embedded key's
-	// for the embedded registry, or that of --signing-key.
+	// Public key of the required signer; default: the embedded key for the embedded
+	// registry, or that of --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed the image without a key, such as
-	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
-	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	// Workflow that must have signed the image keyless, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or the tag
+	// of the image's version, or, with @refs/heads/BRANCH, for that branch only.
 	//
 	// +optional
 	identity string,
@@ -130,7 +129,7 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Go back to an image whose signature is not verified.
+	// Restore an image whose signature is not verified.
 	//
 	// +optional
 	allowUnverified bool,
@@ -158,17 +157,16 @@ func (m *BackstageGitops) Rollback(ctx context.Context,
 	return r.Summary, r.failed()
 }
 
-// Take the last release back as `rollback` does, and hand on what came of it.
+// Revert the last release as `rollback` does, and return the result.
 //
-// A function of its own, because the Dagger CLI prints the ID of an object and
-// nothing of what it holds. Fails where the rollback ended early, but for `failure`,
-// `summary`, `report` and `job`: `rolled-back report export --path out` keeps the
-// evidence in either case.
+// It is separate from `rollback` because the Dagger CLI prints only the ID of an object.
+// Fails if the rollback ended early, except for `failure`, `summary`, `report` and
+// `job`: `rolled-back report export --path out` keeps the evidence in either case.
 //
 // +cache="never"
 func (m *BackstageGitops) RolledBack(ctx context.Context,
-	// Name that the image was published under, such as
-	// docker.io/USER/backstage-gitops; default: the embedded registry.
+	// Name of the published image, such as docker.io/USER/backstage-gitops; default: the
+	// embedded registry.
 	//
 	// +optional
 	image string,
@@ -184,9 +182,9 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	// +default="main"
 	branch string,
 
-	// How the commit gets to the remote: git pushes it; github has GitHub make and
-	// sign it, through its API, and makes a pull request where the branch is protected;
-	// pull-request has it wait in a pull request there.
+	// How the commit gets to the remote: git pushes it; github lets GitHub create and sign
+	// it through its API, or opens a pull request if the branch is protected; pull-request
+	// always opens one.
 	//
 	// +default="git"
 	commitBy string,
@@ -196,27 +194,27 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	// +default=true
 	verify bool,
 
-	// Give the image the tags of the registry back that move, where they are those of
-	// what is taken back. Any other tag stays.
+	// Move the registry's moving tags, such as latest and main, back to the restored image
+	// if they name the reverted one. Other tags stay.
 	//
 	// +default=true
 	moveTags bool,
 
-	// Only give back the tags that the last rollback has left, as one does whose pull
-	// request was merged since. Nothing is taken back.
+	// Only move the tags that the last rollback left, for example because its pull request
+	// has been merged since. Nothing is reverted.
 	//
 	// +optional
 	finish bool,
 
-	// Public key of whoever has to have signed the image; default: the embedded key's
-	// for the embedded registry, or that of --signing-key.
+	// Public key of the required signer; default: the embedded key for the embedded
+	// registry, or that of --signing-key.
 	//
 	// +optional
 	key *dagger.File,
 
-	// Workflow that has to have signed the image without a key, such as
-	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or for
-	// the tag of the image's version, or, with @refs/heads/BRANCH, for that alone.
+	// Workflow that must have signed the image keyless, such as
+	// https://github.com/OWNER/REPO/.github/workflows/release.yml: for --branch or the tag
+	// of the image's version, or, with @refs/heads/BRANCH, for that branch only.
 	//
 	// +optional
 	identity string,
@@ -226,7 +224,7 @@ func (m *BackstageGitops) RolledBack(ctx context.Context,
 	// +optional
 	trustedRoot *dagger.File,
 
-	// Go back to an image whose signature is not verified.
+	// Restore an image whose signature is not verified.
 	//
 	// +optional
 	allowUnverified bool,

@@ -337,7 +337,7 @@ func TestRoleEndsTheMaking(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-e", filepath.Join(dir, "files", "role.sh"))
+		cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(dir, "files", "role.sh"))
 		cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "PGDATA=" + filepath.Join(volume, "pgdata"), "POSTGRES_USER=postgres", "POSTGRES_DB=d"}
 		out, err := cmd.CombinedOutput()
 		if _, gone := os.Stat(mark); (err != nil) != keeps || (gone == nil) != keeps {

@@ -1,5 +1,8 @@
 # Makes the portal's role while the server's data is made: owner of its database, and nothing more. The superuser loses its
-# password, so that only those in the pod are one, by the socket. The image's own script reads this into itself.
+# password, so that only those in the pod are one, by the socket. The image's own script reads this into itself;
+# another may run it.
+set -e
+
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --host="${SOCKET_DIR:-/var/run/postgresql}" --username="$POSTGRES_USER" \
   --dbname="$POSTGRES_DB" <<'SQL'
 \set role `printf %s "$PORTAL_USER"`

@@ -74,6 +74,8 @@ END
 hand_argocd() {
   kubectl create namespace argocd
   kubectl apply -n argocd --server-side --force-conflicts -f "$MANIFEST"
+  # Not kubectl wait, which fails on a definition that has no status yet.
+  until kubectl -n argocd get appprojects > /dev/null 2>&1; do sleep 0.2; done
   kubectl -n argocd apply -f - <<END
 apiVersion: argoproj.io/v1alpha1
 kind: AppProject

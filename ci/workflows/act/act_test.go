@@ -387,6 +387,12 @@ func (g *hub) signingKey() {
 // change pushes a commit on a branch, main or another, which is the commit of the runs then.
 func (g *hub) change(branch, file, text string) {
 	g.Helper()
+	// On top of what a release has committed there meanwhile, if there is such a branch.
+	tip := "HEAD"
+	if exec.CommandContext(g.Context(), "git", "-C", g.work, "fetch", "--quiet", g.dir, branch).Run() == nil {
+		tip = "FETCH_HEAD"
+	}
+	g.command(g.work, nil, "git", "checkout", "--quiet", "-B", branch, tip)
 	old, err := os.ReadFile(filepath.Join(g.work, file))
 	if err != nil {
 		g.Fatal(err)
@@ -395,7 +401,6 @@ func (g *hub) change(branch, file, text string) {
 		g.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"checkout", "--quiet", "-B", branch},
 		{"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--all", "--message", "change"},
 		{"push", "--quiet", g.dir, branch},
 	} {

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,8 +130,9 @@ func TestRollback(t *testing.T) {
 		digests = append(digests, g.run("release.yml", "push", push, variables...).outputs()["digest"])
 	}
 	last := g.git("rev-parse", "main")
+	// GitHub hands all inputs on as text.
 	by := func(how string, finish bool) map[string]any {
-		return map[string]any{"ref": "refs/heads/main", "inputs": map[string]any{"commit-by": how, "finish": finish, "allow-unverified": false}}
+		return map[string]any{"ref": "refs/heads/main", "inputs": map[string]any{"commit-by": how, "finish": strconv.FormatBool(finish), "allow-unverified": "false"}}
 	}
 	// Nothing is taken back yet.
 	if log := g.run("rollback.yml", "workflow_dispatch", by("github", true), variables...); !strings.HasPrefix(log.summary(), "## Nothing to finish\n") {

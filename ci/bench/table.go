@@ -106,6 +106,25 @@ func judge(rows []Row) ([]Row, error) {
 	return rows, nil
 }
 
+// Turns are what was measured by hand and here, in turns on one machine.
+type Turns[T any] struct {
+	Hand []T `json:"hand"`
+	Here []T `json:"here"`
+}
+
+// check refuses turns of which a way is missing; ours names what was measured here.
+func (f Turns[T]) check(ours string) error {
+	if len(f.Here) == 0 || len(f.Hand) != len(f.Here) {
+		return fmt.Errorf("%w: %d runs by hand and %d with %s", ErrFacts, len(f.Hand), len(f.Here), ours)
+	}
+	return nil
+}
+
+// row compares the median of a time: by hand is the other way.
+func (f Turns[T]) row(what string, limit float64, of func(T) float64) Row {
+	return Row{What: what, Unit: "s", Other: median(f.Hand, of), Ours: median(f.Here, of), Limit: limit, decimals: 1}
+}
+
 // median is that of one property of what was measured.
 func median[T any, N int64 | float64](measured []T, of func(T) N) float64 {
 	values := make([]N, len(measured))

@@ -59,7 +59,7 @@ func TestMarkdown(t *testing.T) {
 
 func TestCompareSteps(t *testing.T) {
 	t.Parallel()
-	f := ClusterFacts{
+	f := Turns[Steps]{
 		Hand: []Steps{{Cluster: 20, Argocd: 40, Release: 20, Change: 30}, {Cluster: 22, Argocd: 44, Release: 24, Change: 32}},
 		Here: []Steps{{Cluster: 12, Argocd: 22, Release: 10, Change: 17}, {Cluster: 14, Argocd: 22, Release: 12, Change: 15}},
 	}
@@ -94,7 +94,7 @@ func TestCompareSteps(t *testing.T) {
 
 func TestCompareAttested(t *testing.T) {
 	t.Parallel()
-	f := AttestFacts{
+	f := Turns[Attested]{
 		Hand: []Attested{{Attest: 20, Verify: 4}, {Attest: 22, Verify: 6}, {Attest: 60, Verify: 5}},
 		Here: []Attested{{Attest: 11, Verify: 0.5}, {Attest: 10, Verify: 0.4}, {Attest: 12, Verify: 0.6}},
 	}
@@ -124,7 +124,7 @@ func TestCompareAttested(t *testing.T) {
 	if _, err := CompareAttested(f); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "3 runs by hand and 2 with the program attest") {
 		t.Errorf("error is %v", err)
 	}
-	if _, err := CompareAttested(AttestFacts{Hand: []Attested{{}}, Here: []Attested{{}}}); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "was not measured") {
+	if _, err := CompareAttested(Turns[Attested]{Hand: []Attested{{}}, Here: []Attested{{}}}); !errors.Is(err, ErrFacts) || !strings.Contains(err.Error(), "was not measured") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func newBenchTable() *cobra.Command {
 }
 
 func newBenchSteps() *cobra.Command {
-	return newComparison(comparison[bench.ClusterFacts]{
+	return newComparison(comparison[bench.Turns[bench.Steps]]{
 		compare: bench.CompareSteps, other: "by hand", ours: "here",
 	}, &cobra.Command{
 		Use:   "steps",
@@ -75,7 +75,7 @@ ci/bench/cluster.sh printed. A limit that is missed fails the command once the t
 }
 
 func newBenchAttested() *cobra.Command {
-	return newComparison(comparison[bench.AttestFacts]{
+	return newComparison(comparison[bench.Turns[bench.Attested]]{
 		compare: bench.CompareAttested, other: "by hand", ours: "here",
 	}, &cobra.Command{
 		Use:   "attested",

@@ -26,9 +26,7 @@ type Rollback struct {
 
 // Retagged are the tags of the registry that a rollback has given back, and those that it could not.
 type Retagged struct {
-	Tags []struct {
-		Tag string `json:"tag"`
-	} `json:"tags"`
+	Tags Tags     `json:"tags"`
 	Left []string `json:"left"`
 }
 
@@ -88,14 +86,10 @@ func (r *Retagged) rows(t *table) {
 		t.row("Tags given back", "none: they were to be left as they are")
 		return
 	}
-	var given []string
-	for _, tag := range r.Tags {
-		given = append(given, tag.Tag)
-	}
-	if len(given) == 0 {
+	if len(r.Tags) == 0 {
 		t.row("Tags given back", "none: none that suits this image was that of what was taken back")
 	} else {
-		t.row("Tags given back", codes(given))
+		t.row("Tags given back", codes(r.Tags.names()))
 	}
 	if len(r.Left) > 0 {
 		t.row("Tags left with what was taken back", codes(r.Left)+": not lines of this image")

@@ -3,9 +3,20 @@ package report
 // Tagged are the tags of an image beside its own.
 type Tagged struct {
 	// Tags are those that it has.
-	Tags []Tag `json:"tags"`
+	Tags Tags `json:"tags"`
 	// Left are those that move and were not given: the branch named the image of a later release by then.
 	Left []string `json:"left"`
+}
+
+// Tags are what an image was given in its registry.
+type Tags []Tag
+
+func (all Tags) names() []string {
+	names := make([]string, len(all))
+	for i, tag := range all {
+		names[i] = tag.Tag
+	}
+	return names
 }
 
 // Tag is one of them.
@@ -19,11 +30,7 @@ type Tag struct {
 
 func (a *Tagged) rows(t *table) {
 	if len(a.Tags) > 0 {
-		given := make([]string, len(a.Tags))
-		for i, tag := range a.Tags {
-			given[i] = tag.Tag
-		}
-		t.row("Tags", codes(given))
+		t.row("Tags", codes(a.Tags.names()))
 	}
 	if len(a.Left) > 0 {
 		t.row("Tags left", codes(a.Left)+": the branch names another image by now")

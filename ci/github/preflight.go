@@ -31,15 +31,7 @@ type Ready struct {
 // Whether GitHub takes a push to a protected branch only the push tells: rules may be about something else, or let the
 // credential through. So a pull request that could not be opened instead is a warning.
 func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (Ready, error) {
-	t.Mode = cmp.Or(t.Mode, ModePush)
-	if err := t.check(); err != nil {
-		return Ready{}, err
-	}
-	c, err := connect(ctx, t)
-	if err != nil {
-		return Ready{}, err
-	}
-	warning, err := c.mayWrite(ctx, t)
+	c, warning, err := permitted(ctx, t)
 	if err != nil {
 		return Ready{}, err
 	}
@@ -52,16 +44,21 @@ func Preflight(ctx context.Context, dir string, rel commit.Release, t Target) (R
 // Permitted finds out whether the credential could write to the target at all, as Preflight does, whatever is to be
 // written: with a rollback nothing of a checkout is released. The Ready has no more than that.
 func Permitted(ctx context.Context, t Target) (Ready, error) {
+	_, warning, err := permitted(ctx, t)
+	return Ready{commit.Ready{Remote: t.Remote, Branch: t.Branch}, warning}, err
+}
+
+// permitted connects to a target, and refuses a credential that may not write there.
+func permitted(ctx context.Context, t Target) (c *client, warning string, err error) {
 	t.Mode = cmp.Or(t.Mode, ModePush)
 	if err := t.check(); err != nil {
-		return Ready{}, err
+		return nil, "", err
 	}
-	c, err := connect(ctx, t)
-	if err != nil {
-		return Ready{}, err
+	if c, err = connect(ctx, t); err != nil {
+		return nil, "", err
 	}
-	warning, err := c.mayWrite(ctx, t)
-	return Ready{commit.Ready{Remote: t.Remote, Branch: t.Branch}, warning}, err
+	warning, err = c.mayWrite(ctx, t)
+	return c, warning, err
 }
 
 // mayWrite refuses a credential that lacks a permission of the target's mode, and warns of one that it may come to want.

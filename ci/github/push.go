@@ -49,6 +49,11 @@ const (
 // Pushed is the outcome of Push and Commit.
 type Pushed struct {
 	commit.Pushed
+	Carried
+}
+
+// Carried is what GitHub has made of a commit.
+type Carried struct {
 	// Candidate is the commit that was made here and has the same tree, empty with Nothing.
 	Candidate string `json:"candidate,omitempty"`
 	Mode      Mode   `json:"mode"`
@@ -79,7 +84,7 @@ func (t Target) push(ctx context.Context, made func(commit.Target) (commit.Pushe
 	if err != nil {
 		return Pushed{}, err
 	}
-	p := &pusher{client: c, pull: t.Pull, out: Pushed{Mode: t.Mode}}
+	p := &pusher{client: c, pull: t.Pull, out: Pushed{Carried: Carried{Mode: t.Mode}}}
 	pushed, err := made(commit.Target{
 		Remote: t.Remote, Branch: t.Branch, Attempts: t.Attempts, Candidate: t.Candidate, Carrier: p,
 		Credential: git.Credential{Username: username, Token: c.token},

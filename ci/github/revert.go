@@ -11,17 +11,7 @@ import (
 // Reverted is the outcome of Revert.
 type Reverted struct {
 	commit.Reverted
-	// Candidate is the commit that was made here and has the same tree.
-	Candidate string `json:"candidate,omitempty"`
-	Mode      Mode   `json:"mode"`
-	// Fallback says why there is a pull request though none was asked for.
-	Fallback string `json:"fallback,omitempty"`
-	// Kept says that the pull request's branch held the revert already: no commit was made.
-	Kept bool `json:"kept,omitempty"`
-	// Requests is the number of requests to the API.
-	Requests int64 `json:"requests"`
-	// Verified says that GitHub signed the commit.
-	Verified bool `json:"verified"`
+	Carried
 }
 
 // Revert takes the last release of a chart back as commit.Revert does, with a commit that GitHub makes: on the branch, or
@@ -45,8 +35,5 @@ func Revert(ctx context.Context, dir string, rb commit.Rollback, t Target) (Reve
 		return Reverted{}, err
 	}
 	made.PullRequest = pushed.PullRequest
-	return Reverted{
-		Reverted: made, Candidate: pushed.Candidate, Mode: pushed.Mode, Fallback: pushed.Fallback, Kept: pushed.Kept,
-		Requests: pushed.Requests, Verified: pushed.Verified,
-	}, nil
+	return Reverted{made, pushed.Carried}, nil
 }

@@ -232,9 +232,14 @@ func appFlags(f *pflag.FlagSet, app *github.App) {
 	f.Int64Var(&app.Installation, "installation-id", 0, "the App's installation")
 }
 
+// within is a command's context for as long as it may take.
+func within(cmd *cobra.Command, wait time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+}
+
 // reach gives a target its token and a command the time to talk to it.
 func (a *access) reach(cmd *cobra.Command, t *commit.Target) (context.Context, context.CancelFunc, error) {
-	ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), a.wait))
+	ctx, cancel := within(cmd, a.wait)
 	t.Credential.Token = os.Getenv(tokenVariable)
 	if a.app == (github.App{}) {
 		return ctx, cancel, nil

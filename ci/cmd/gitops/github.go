@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/commit"
 	"github.com/backstage-gitops/backstage-gitops/ci/github"
@@ -22,14 +23,40 @@ func newGitHub() *cobra.Command {
 	return group("github", "Release, and comment, through GitHub's API.", newGitHubPreflight(), newGitHubPush(), newGitHubRevert(), newGitHubCommit(), newGitHubComment(), newGitHubSigners())
 }
 
+// hub is a target on GitHub, and how a command gets there.
+type hub struct {
+	github.Target
+	// pull has the commit wait in a pull request.
+	pull bool
+	wait time.Duration
+}
+
+func (h *hub) flags(f *pflag.FlagSet, timeout time.Duration) {
+	f.StringVar(&h.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	f.StringVar(&h.API, "api-url", "", "the API's URL (default that of the remote's host)")
+	appFlags(f, &h.App)
+	f.DurationVar(&h.wait, "timeout", timeout, "the longest time to take")
+}
+
+func (h *hub) attempts(f *pflag.FlagSet) {
+	f.IntVar(&h.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
+}
+
+// reach gives the target its credential and a command the time to talk to it.
+func (h *hub) reach(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	if h.pull {
+		h.Mode = github.ModePullRequest
+	}
+	h.Token, h.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
+	return within(cmd, h.wait)
+}
+
 func newGitHubPreflight() *cobra.Command {
 	var (
 		repo string
-		pull bool
 		only bool
 		rel  commit.Release
-		t    github.Target
-		wait time.Duration
+		t    hub
 	)
 	cmd := &cobra.Command{
 		Use:   "preflight",
@@ -45,15 +72,11 @@ of a GitHub App from ` + keyVariable + `.`,
 		Example: `  gitops github preflight --repo . --remote https://github.com/owner/repository.git --image docker.io/user/backstage-gitops`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			ctx, cancel := t.reach(cmd)
 			defer cancel()
-			if pull {
-				t.Mode = github.ModePullRequest
-			}
-			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
-			check := func() (github.Ready, error) { return github.Preflight(ctx, repo, rel, t) }
+			check := func() (github.Ready, error) { return github.Preflight(ctx, repo, rel, t.Target) }
 			if only {
-				check = func() (github.Ready, error) { return github.Permitted(ctx, t) }
+				check = func() (github.Ready, error) { return github.Permitted(ctx, t.Target) }
 			}
 			ready, err := check()
 			if err != nil {
@@ -64,13 +87,10 @@ of a GitHub App from ` + keyVariable + `.`,
 	}
 	sourceFlags(cmd, &repo, &rel)
 	f := cmd.Flags()
-	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	t.flags(f, 5*time.Minute)
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
-	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
-	appFlags(f, &t.App)
-	f.BoolVar(&pull, "pull-request", false, "the release is to be a pull request")
+	f.BoolVar(&t.pull, "pull-request", false, "the release is to be a pull request")
 	f.BoolVar(&only, "permissions-only", false, "find out only whether the token or the App may write")
-	f.DurationVar(&wait, "timeout", 5*time.Minute, "the longest time to take")
 	required(cmd, "remote", "branch")
 	return cmd
 }
@@ -78,10 +98,8 @@ of a GitHub App from ` + keyVariable + `.`,
 func newGitHubPush() *cobra.Command {
 	var (
 		repo, facts string
-		pull        bool
 		rel         commit.Release
-		t           github.Target
-		wait        time.Duration
+		t           hub
 	)
 	cmd := &cobra.Command{
 		Use:   "push",
@@ -101,12 +119,8 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
   gitops github push --pull-request --label release --auto-merge squash --remote https://github.example.com/owner/repository.git --tag 1.4.0 --digest sha256:…`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			ctx, cancel := t.reach(cmd)
 			defer cancel()
-			if pull {
-				t.Mode = github.ModePullRequest
-			}
-			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
 			if facts != "" {
 				in, err := readInput(cmd.InOrStdin(), facts)
 				if err != nil {
@@ -114,7 +128,7 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 				}
 				t.Pull.Body = func(c commit.Pushed) (string, error) { return proposed(in, c) }
 			}
-			pushed, err := github.Push(ctx, repo, rel, t)
+			pushed, err := github.Push(ctx, repo, rel, t.Target)
 			if err != nil {
 				return err
 			}
@@ -127,14 +141,11 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 	}
 	releaseFlags(cmd, &repo, &rel)
 	f := cmd.Flags()
-	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	t.flags(f, commit.DefaultTimeout)
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
-	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
-	appFlags(f, &t.App)
-	f.IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
+	t.attempts(f)
 	f.StringVar(&t.Candidate, "candidate", "", "push the tree of this commit, made by gitops commit, and no other")
-	f.DurationVar(&wait, "timeout", commit.DefaultTimeout, "the longest time to take")
-	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
+	f.BoolVar(&t.pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
 	f.StringVar(&t.Pull.Head, "head", "", "the pull request's branch (default gitops/CHART/BRANCH)")
 	f.StringVar(&t.Pull.Title, "title", "", "the pull request's title (default the commit's first line)")
 	f.StringVar(&facts, "facts", "", "the facts of gitops report, whose Markdown is the pull request's text")
@@ -147,10 +158,8 @@ request, "pull requests: write". GitHub's rate limits are waited for until --tim
 func newGitHubRevert() *cobra.Command {
 	var (
 		repo string
-		pull bool
 		rb   commit.Rollback
-		t    github.Target
-		wait time.Duration
+		t    hub
 	)
 	cmd := &cobra.Command{
 		Use:   "revert",
@@ -167,13 +176,9 @@ request, "pull requests: write".`,
   gitops github revert --repo . --remote https://github.com/owner/repository.git --candidate SHA --release SHA`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			ctx, cancel := t.reach(cmd)
 			defer cancel()
-			if pull {
-				t.Mode = github.ModePullRequest
-			}
-			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
-			reverted, err := github.Revert(ctx, repo, rb, t)
+			reverted, err := github.Revert(ctx, repo, rb, t.Target)
 			if err != nil {
 				return err
 			}
@@ -183,14 +188,11 @@ request, "pull requests: write".`,
 	}
 	rollbackFlags(cmd, &repo, &rb)
 	f := cmd.Flags()
-	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	t.flags(f, commit.DefaultTimeout)
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
-	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
-	appFlags(f, &t.App)
-	f.IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
+	t.attempts(f)
 	f.StringVar(&t.Candidate, "candidate", "", "push the tree of this commit, made by revert --to, and no other")
-	f.DurationVar(&wait, "timeout", commit.DefaultTimeout, "the longest time to take")
-	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
+	f.BoolVar(&t.pull, "pull-request", false, "open or update a pull request instead of pushing to the branch")
 	f.StringVar(&t.Pull.Head, "head", "", "the pull request's branch (default rollback/CHART/BRANCH)")
 	f.StringArrayVar(&t.Pull.Labels, "label", nil, "a label of the pull request, repeatable")
 	required(cmd, "remote", "branch")
@@ -211,10 +213,8 @@ func proposed(facts []byte, c commit.Pushed) (string, error) {
 func newGitHubCommit() *cobra.Command {
 	var (
 		repo, file string
-		pull       bool
 		c          github.Change
-		t          github.Target
-		wait       time.Duration
+		t          hub
 	)
 	cmd := &cobra.Command{
 		Use:   "commit",
@@ -232,12 +232,8 @@ request, "pull requests: write".`,
   gitops github commit --pull-request --remote https://github.com/owner/repository.git --head promote/staging --title "chore(promote): staging"`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			ctx, cancel := t.reach(cmd)
 			defer cancel()
-			if pull {
-				t.Mode = github.ModePullRequest
-			}
-			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
 			if file != "" {
 				text, err := readInput(cmd.InOrStdin(), file)
 				if err != nil {
@@ -245,7 +241,7 @@ request, "pull requests: write".`,
 				}
 				c.Body = string(text)
 			}
-			pushed, err := github.Commit(ctx, repo, c, t)
+			pushed, err := github.Commit(ctx, repo, c, t.Target)
 			if err != nil {
 				return err
 			}
@@ -257,16 +253,13 @@ request, "pull requests: write".`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", ".", "the checkout")
-	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
+	t.flags(f, commit.DefaultTimeout)
 	f.StringVar(&t.Branch, "branch", "main", "the remote's branch")
-	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
-	appFlags(f, &t.App)
 	f.StringVar(&c.Head, "head", "", "the pull request's branch")
 	f.StringVar(&c.Title, "title", "", "the commit's message and the pull request's title, one line")
 	f.StringVar(&file, "file", "", "the pull request's text, in Markdown; - is standard input")
-	f.BoolVar(&pull, "pull-request", false, "open or update a pull request instead of committing to the branch")
-	f.IntVar(&t.Attempts, "attempts", commit.DefaultAttempts, "how often to try while others push as well")
-	f.DurationVar(&wait, "timeout", commit.DefaultTimeout, "the longest time to take")
+	f.BoolVar(&t.pull, "pull-request", false, "open or update a pull request instead of committing to the branch")
+	t.attempts(f)
 	required(cmd, "repo", "remote", "branch", "head", "title")
 	return cmd
 }
@@ -274,9 +267,8 @@ request, "pull requests: write".`,
 func newGitHubComment() *cobra.Command {
 	var (
 		c    github.Comment
-		t    github.Target
+		t    hub
 		file string
-		wait time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "comment",
@@ -290,15 +282,14 @@ of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests
 		Example: `  gitops diff --before ../main | gitops github comment --remote https://github.com/owner/repository.git --number 7 --topic diff --file -`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("%s took longer than %s", cmd.CommandPath(), wait))
+			ctx, cancel := t.reach(cmd)
 			defer cancel()
-			t.Token, t.App.Key = os.Getenv(tokenVariable), os.Getenv(keyVariable)
 			text, err := readInput(cmd.InOrStdin(), file)
 			if err != nil {
 				return fmt.Errorf("read the comment: %w", err)
 			}
 			c.Body = string(text)
-			said, err := github.Say(ctx, t, c)
+			said, err := github.Say(ctx, t.Target, c)
 			if err != nil {
 				return err
 			}
@@ -311,14 +302,11 @@ of a GitHub App from ` + keyVariable + `. It wants the permission "pull requests
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&t.Remote, "remote", "", "the repository's URL, https://HOST/OWNER/NAME.git, without a credential")
-	f.StringVar(&t.API, "api-url", "", "the API's URL (default that of the remote's host)")
-	appFlags(f, &t.App)
+	t.flags(f, 2*time.Minute)
 	f.IntVar(&c.Number, "number", 0, "the pull request's number")
 	f.StringVar(&c.Topic, "topic", "", "what the comment is about, a word")
 	f.StringVar(&file, "file", "-", "the text, in Markdown; - is standard input")
 	f.BoolVar(&c.IfPermitted, "if-permitted", false, "succeed where the credential may not comment, and say so")
-	f.DurationVar(&wait, "timeout", 2*time.Minute, "the longest time to take")
 	required(cmd, "remote", "number", "topic")
 	return cmd
 }

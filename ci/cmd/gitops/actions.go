@@ -63,15 +63,8 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 		Example: `  gitops actions result --result result.json`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := readInput(cmd.InOrStdin(), file)
+			r, err := readResult(cmd, file)
 			if err != nil {
-				return fmt.Errorf("read the result: %w", err)
-			}
-			r, err := parseResult(in, file)
-			if err != nil {
-				return err
-			}
-			if r, err = r.Redacted(secrets()...); err != nil {
 				return err
 			}
 			return told(r.Failure, job(cmd, repo).Tell(r))
@@ -82,14 +75,19 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 	return cmd
 }
 
-func parseResult(text []byte, file string) (r actions.Result, err error) {
+// readResult reads the result of a call, without the secrets in it.
+func readResult(cmd *cobra.Command, file string) (r actions.Result, err error) {
+	text, err := readInput(cmd.InOrStdin(), file)
+	if err != nil {
+		return r, fmt.Errorf("read the result: %w", err)
+	}
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("%s is no result: %w", file, err)
 	}
 	if r.Title == "" {
 		return r, fmt.Errorf("%s is no result: it has no title; take result.json of the exported job folder", file)
 	}
-	return r, nil
+	return r.Redacted(secrets()...)
 }
 
 func repoFlag(cmd *cobra.Command, repo *string) {

@@ -107,15 +107,8 @@ The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariabl
 		Example: `  gitops report result --facts facts.json --json result.json --markdown report.md`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := readInput(cmd.InOrStdin(), facts)
+			r, err := readResult(cmd, facts)
 			if err != nil {
-				return fmt.Errorf("read the facts: %w", err)
-			}
-			r, err := parseResult(in, facts)
-			if err != nil {
-				return err
-			}
-			if r, err = r.Redacted(secrets()...); err != nil {
 				return err
 			}
 			var text bytes.Buffer

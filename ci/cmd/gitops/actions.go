@@ -63,7 +63,7 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 		Example: `  gitops actions result --result result.json`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := readResult(cmd, file)
+			r, err := readResult(cmd, file, "result")
 			if err != nil {
 				return err
 			}
@@ -75,11 +75,11 @@ Anywhere else the Markdown is printed. Where the call failed, so does this.`,
 	return cmd
 }
 
-// readResult reads the result of a call, without the secrets in it.
-func readResult(cmd *cobra.Command, file string) (r actions.Result, err error) {
+// readResult reads the result of a call, without the secrets in it. What is what the command calls the file.
+func readResult(cmd *cobra.Command, file, what string) (r actions.Result, err error) {
 	text, err := readInput(cmd.InOrStdin(), file)
 	if err != nil {
-		return r, fmt.Errorf("read the result: %w", err)
+		return r, fmt.Errorf("read the %s: %w", what, err)
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("%s is no result: %w", file, err)

@@ -107,7 +107,7 @@ The values of ` + tokenVariable + `, ` + passwordVariable + ` and ` + keyVariabl
 		Example: `  gitops report result --facts facts.json --json result.json --markdown report.md`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := readResult(cmd, facts)
+			r, err := readResult(cmd, facts, "facts")
 			if err != nil {
 				return err
 			}

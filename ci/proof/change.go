@@ -94,7 +94,7 @@ func (s *Session) rollout(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	people := startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
+	people := s.visit(ctx)
 	began := time.Now()
 	revision, err := s.change(ctx, "test: roll the pods, and give them the portal's Role", map[string]any{
 		"podAnnotations": map[string]any{"proof": "rolled"},
@@ -118,10 +118,9 @@ func (s *Session) rollout(ctx context.Context) (string, error) {
 		return "", err
 	case after.UID == before.UID:
 		return "", errors.New("the pod is still the same")
-	case len(failed) > 0:
-		return "", fmt.Errorf("%d of %d requests failed, the first: %w", len(failed), asked, failed[0])
-	case asked == 0:
-		return "", errors.New("nobody asked for anything")
+	}
+	if err := complaint(asked, failed, ""); err != nil {
+		return "", err
 	}
 	// Its memory is new, and so are its sessions.
 	if err := until(ctx, arrives, s.signIn); err != nil {

@@ -26,7 +26,8 @@ var ErrFault = errors.New("no such fault")
 type fault struct {
 	// name is how it is asked for, shows what is shown by it.
 	name, shows string
-	run         func(*Session, context.Context) (string, error)
+	// run has the repository cloned.
+	run func(*Session, context.Context) (string, error)
 	// away says that the portal is away meanwhile. It serves through all others.
 	away bool
 }
@@ -114,16 +115,14 @@ func (s *Session) survived(ctx context.Context, f fault) (string, error) {
 // attended has people use the portal meanwhile.
 func (s *Session) attended(run func(context.Context) (string, error)) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
-		people := startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
+		people := s.visit(ctx)
 		shown, err := run(ctx)
 		asked, failed := people.stop()
-		switch {
-		case err != nil:
+		if err == nil {
+			err = complaint(asked, failed, " meanwhile")
+		}
+		if err != nil {
 			return "", err
-		case len(failed) > 0:
-			return "", fmt.Errorf("%d of %d requests failed meanwhile, the first: %w", len(failed), asked, failed[0])
-		case asked == 0:
-			return "", errors.New("nobody asked for anything meanwhile")
 		}
 		return fmt.Sprintf("%s; %d requests meanwhile, none failed", shown, asked), nil
 	}
@@ -326,9 +325,6 @@ func (s *Session) operation(ctx context.Context, revision, phase string) error {
 // gitDown takes the Git service away during a sync, which has what it needs and ends, and then has another commit wait
 // for it.
 func (s *Session) gitDown(ctx context.Context) (string, error) {
-	if err := s.cloned(ctx); err != nil {
-		return "", err
-	}
 	before, err := s.repository.tip(ctx)
 	if err != nil {
 		return "", err
@@ -471,9 +467,6 @@ func (s *Session) repoServerKilled(ctx context.Context) (string, error) {
 }
 
 func (s *Session) nodesRestarted(ctx context.Context) (string, error) {
-	if err := s.cloned(ctx); err != nil {
-		return "", err
-	}
 	revision, err := s.repository.tip(ctx)
 	if err != nil {
 		return "", err

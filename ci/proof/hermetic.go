@@ -30,14 +30,14 @@ func (s *Session) hermetic(ctx context.Context) (string, error) {
 	if err := s.silent(ctx); err != nil {
 		return "", err
 	}
-	places, err := s.places(ctx)
+	nodes, err := cluster.NodeNames(ctx, s.Cluster)
 	if err != nil {
 		return "", err
 	}
-	if err := s.pullsNowhere(ctx); err != nil {
+	if err := s.pullsNowhere(ctx, nodes[0]); err != nil {
 		return "", err
 	}
-	for _, p := range places {
+	for _, p := range s.places(nodes) {
 		if err := s.fencedIn(ctx, p); err != nil {
 			return "", fmt.Errorf("from %s: %w", p.name, err)
 		}
@@ -47,7 +47,7 @@ func (s *Session) hermetic(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("since before the nodes started no packet of theirs or of a pod was on its way out, to no registry and no name server, nor for an image that the registry lacks; from %d nodes and a pod, tries to reach %s were noticed, and the nodes' Docker daemon refuses commands",
-		len(places)-1, strings.Join(elsewhere, " and ")), nil
+		len(nodes), strings.Join(elsewhere, " and ")), nil
 }
 
 // silent says that nothing was on its way out since the fence was raised or the count forgotten.
@@ -74,11 +74,7 @@ func (s *Session) quiet(ctx context.Context) (string, error) {
 }
 
 // places are all nodes, and last the portal's pod.
-func (s *Session) places(ctx context.Context) ([]place, error) {
-	nodes, err := cluster.NodeNames(ctx, s.Cluster)
-	if err != nil {
-		return nil, err
-	}
+func (s *Session) places(nodes []string) []place {
 	var places []place
 	for _, node := range nodes {
 		places = append(places, place{"node " + node, func(ctx context.Context, address string) error {
@@ -87,16 +83,12 @@ func (s *Session) places(ctx context.Context) ([]place, error) {
 	}
 	return append(places, place{"a pod of the portal", func(ctx context.Context, address string) error {
 		return s.reaches(ctx, namespace, selector, address)
-	}}), nil
+	}})
 }
 
 // pullsNowhere has a node pull an image that its registry lacks, and sees it ask nobody else.
-func (s *Session) pullsNowhere(ctx context.Context) error {
-	nodes, err := cluster.NodeNames(ctx, s.Cluster)
-	if err != nil {
-		return err
-	}
-	err = cluster.OnNode(ctx, s.Cluster, nodes[0], "crictl", "pull", nowhere)
+func (s *Session) pullsNowhere(ctx context.Context, node string) error {
+	err := cluster.OnNode(ctx, s.Cluster, node, "crictl", "pull", nowhere)
 	if err == nil || !strings.Contains(err.Error(), "not found") {
 		return fmt.Errorf("a pull of %s was not told that the registry lacks it: %w", nowhere, cmp.Or(err, errors.New("it was pulled")))
 	}

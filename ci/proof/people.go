@@ -19,6 +19,11 @@ type people struct {
 	failed []error
 }
 
+// visit has people use the portal: app and API through the ingress controller, and the app on a node.
+func (s *Session) visit(ctx context.Context) *people {
+	return startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
+}
+
 // startPeople has one asker for each address. Each request has a connection of its own, as that of a new visitor.
 func startPeople(ctx context.Context, addresses ...string) *people {
 	ctx, cancel := context.WithCancel(ctx)
@@ -75,4 +80,15 @@ func (p *people) stop() (asked int, failed []error) {
 	p.cancel()
 	p.all.Wait()
 	return p.asked, p.failed
+}
+
+// complaint is what people who were stopped complain of, if anything; when may say when that was.
+func complaint(asked int, failed []error, when string) error {
+	switch {
+	case len(failed) > 0:
+		return fmt.Errorf("%d of %d requests failed%s, the first: %w", len(failed), asked, when, failed[0])
+	case asked == 0:
+		return fmt.Errorf("nobody asked for anything%s", when)
+	}
+	return nil
 }

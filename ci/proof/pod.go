@@ -126,7 +126,7 @@ console.log(JSON.stringify({
 			return "", fmt.Errorf("the container %s is %s, not %s", c.Name, strings.TrimSpace(seen), want)
 		}
 	}
-	given, err := s.account(ctx, pod.Spec.ServiceAccountName)
+	_, given, err := s.account(ctx, pod.Spec.ServiceAccountName)
 	if err != nil {
 		return "", err
 	}

@@ -59,9 +59,6 @@ func (s *Session) concurrentPush(ctx context.Context) (shown string, err error) 
 	if err != nil {
 		return "", err
 	}
-	if err := s.cloned(ctx); err != nil {
-		return "", err
-	}
 	dir, err := os.MkdirTemp("", "proof-")
 	if err != nil {
 		return "", err

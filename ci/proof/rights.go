@@ -106,30 +106,31 @@ func (all rights) without(others ...rights) string {
 // others are namespaces in which the portal has no business.
 var others = []string{"default", "kube-system", "argocd"}
 
-// account compares all that a service account may do with its Role. It gives how many rights the Role has.
-func (s *Session) account(ctx context.Context, name string) (int, error) {
+// account compares all that a service account may do with its Role. It gives the cluster as that account sees it, and how
+// many rights the Role has.
+func (s *Session) account(ctx context.Context, name string) (*kube.Client, int, error) {
 	account, err := s.Client.As(ctx, namespace, name)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	role, err := s.role(ctx)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	for _, ns := range append([]string{namespace}, others...) {
 		rules, err := account.Rules(ctx, ns)
 		if err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		var want rights
 		if ns == namespace {
 			want = named(role)
 		}
 		if err := exactly(granted(rules), want); err != nil {
-			return 0, fmt.Errorf("the service account %s in %s: %w", name, ns, err)
+			return nil, 0, fmt.Errorf("the service account %s in %s: %w", name, ns, err)
 		}
 	}
-	return len(named(role)), s.refusedRights(ctx, account)
+	return account, len(named(role)), s.refusedRights(ctx, account)
 }
 
 // role is that of the release, nil where it has none.
@@ -170,16 +171,12 @@ func (s *Session) rights(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	count, err := s.account(ctx, pod.Spec.ServiceAccountName)
+	account, count, err := s.account(ctx, pod.Spec.ServiceAccountName)
 	if err != nil {
 		return "", err
 	}
 	if count == 0 {
 		return "", errors.New("the release has no Role")
-	}
-	account, err := s.Client.As(ctx, namespace, pod.Spec.ServiceAccountName)
-	if err != nil {
-		return "", err
 	}
 	if _, err := account.Core.Pods(namespace).List(ctx, metav1.ListOptions{}); err != nil {
 		return "", fmt.Errorf("list pods, as the Role allows: %w", err)

@@ -2,7 +2,6 @@ package proof
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ func (s *Session) upgrade(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	people := startPeople(ctx, s.Ingress+"/", s.Ingress+"/api/auth/.well-known/jwks.json", s.NodePort+"/")
+	people := s.visit(ctx)
 	began := time.Now()
 	err = s.shape(ctx, "test: upgrade the chart, with other values", map[string]any{
 		"podDisruptionBudget": map[string]any{"enabled": true},
@@ -58,13 +57,11 @@ func (s *Session) upgrade(ctx context.Context) (string, error) {
 	}
 	took := time.Since(began)
 	asked, failed := people.stop()
-	switch {
-	case err != nil:
+	if err == nil {
+		err = complaint(asked, failed, "")
+	}
+	if err != nil {
 		return "", err
-	case len(failed) > 0:
-		return "", fmt.Errorf("%d of %d requests failed, the first: %w", len(failed), asked, failed[0])
-	case asked == 0:
-		return "", errors.New("nobody asked for anything")
 	}
 	return fmt.Sprintf("from version %s of the chart (%.12s) to %s with five values changed in %.1f s; %d requests meanwhile, none failed",
 		from, commit, to, took.Seconds(), asked), nil

@@ -153,8 +153,8 @@ func (r *releaser) committed() (c committed, err error) {
 type committed struct {
 	SHA         string `json:"commit"`
 	Nothing     bool
-	PullRequest *struct{ Merged bool }
+	PullRequest *pullRequest
 }
 
 // waits says whether it is in a pull request, and not in the branch.
-func (c committed) waits() bool { return c.PullRequest != nil && !c.PullRequest.Merged }
+func (c committed) waits() bool { return c.PullRequest.waits() }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -24,8 +23,8 @@ func (m *BackstageGitops) BenchAttest(ctx context.Context,
 	// +default=3
 	runs int,
 ) (string, error) {
-	if runs < 1 {
-		return "", fmt.Errorf("--runs is %d: it can be 1 or more", runs)
+	if err := checkRuns(runs); err != nil {
+		return "", err
 	}
 	registry, err := m.benchRegistry().Start(ctx)
 	if err != nil {
@@ -54,26 +53,18 @@ func (m *BackstageGitops) BenchAttest(ctx context.Context,
 		WithEnvVariable("KEY", "/bench.key").
 		WithEnvVariable("PUBLIC", "/bench.pub").
 		WithEnvVariable("REVISION", r.source.InputsRevision)
-	facts := map[string][]json.RawMessage{}
-	for n := range runs {
-		for _, way := range []string{"hand", "here"} {
-			image := fmt.Sprintf("%s-%s-%d", name, way, n)
-			var copied struct{ Ref string }
-			if err := run(ctx, r.box, &copied, "image", "copy", name+"@"+digest, image, "--from-plain-http", "--to-plain-http"); err != nil {
-				return "", err
-			}
-			measured := box.
-				WithEnvVariable("IMAGE", image+"@"+digest).
-				WithExec([]string{"bash", "/attest.sh", way}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-			if err := succeeded(ctx, measured); err != nil {
-				return "", fmt.Errorf("measure the way %q: %w", way, err)
-			}
-			seconds, err := measured.Stdout(ctx)
-			if err != nil {
-				return "", err
-			}
-			facts[way] = append(facts[way], json.RawMessage(seconds))
+	facts, err := turns(ctx, runs, func(way string, n int) (*dagger.Container, error) {
+		image := fmt.Sprintf("%s-%s-%d", name, way, n)
+		var copied struct{ Ref string }
+		if err := run(ctx, r.box, &copied, "image", "copy", name+"@"+digest, image, "--from-plain-http", "--to-plain-http"); err != nil {
+			return nil, err
 		}
+		return box.
+			WithEnvVariable("IMAGE", image+"@"+digest).
+			WithExec([]string{"bash", "/attest.sh", way}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}), nil
+	})
+	if err != nil {
+		return "", err
 	}
 	return comparison(ctx, r.box, "attested", facts)
 }

@@ -23,8 +23,8 @@ func (m *BackstageGitops) BenchCluster(ctx context.Context,
 	// +default=3
 	runs int,
 ) (string, error) {
-	if runs < 1 {
-		return "", fmt.Errorf("--runs is %d: it can be 1 or more", runs)
+	if err := checkRuns(runs); err != nil {
+		return "", err
 	}
 	v, err := m.built(ctx, kubernetesVersion, 0)
 	defer v.end(ctx)
@@ -35,21 +35,43 @@ func (m *BackstageGitops) BenchCluster(ctx context.Context,
 	if err != nil {
 		return "", err
 	}
+	facts, err := turns(ctx, runs, func(way string, _ int) (*dagger.Container, error) {
+		return v.byHand(c).WithExec([]string{"bash", "/cluster.sh", way}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return comparison(ctx, m.toolbox(), "steps", facts)
+}
+
+// checkRuns refuses a number of runs of which there is no median.
+func checkRuns(runs int) error {
+	if runs < 1 {
+		return fmt.Errorf("--runs is %d: it can be 1 or more", runs)
+	}
+	return nil
+}
+
+// turns goes each way so often, in turns, and gives what was measured of each.
+func turns(ctx context.Context, runs int, measure func(way string, n int) (*dagger.Container, error)) (map[string][]json.RawMessage, error) {
 	facts := map[string][]json.RawMessage{}
-	for range runs {
+	for n := range runs {
 		for _, way := range []string{"hand", "here"} {
-			measured := v.byHand(c).WithExec([]string{"bash", "/cluster.sh", way}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+			measured, err := measure(way, n)
+			if err != nil {
+				return nil, err
+			}
 			if err := succeeded(ctx, measured); err != nil {
-				return "", fmt.Errorf("measure the way %q: %w", way, err)
+				return nil, fmt.Errorf("measure the way %q: %w", way, err)
 			}
 			seconds, err := measured.Stdout(ctx)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			facts[way] = append(facts[way], json.RawMessage(seconds))
 		}
 	}
-	return comparison(ctx, m.toolbox(), "steps", facts)
+	return facts, nil
 }
 
 // byHand is where ci/bench/cluster.sh runs: beside the tools of a person.

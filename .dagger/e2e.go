@@ -445,13 +445,14 @@ func (v *verifier) show(ctx context.Context, c *candidate, args ...string) (*E2e
 	return shown, err
 }
 
-// end removes the cluster. It would be gone with the session as well, but the
-// session's end has ten seconds for that, which a busy machine exceeds.
+// end ends what runs beside the steps, and removes the cluster. It would be gone with
+// the session as well, but the session's end has ten seconds for that, which a busy
+// machine exceeds.
 func (v *verifier) end(ctx context.Context) {
+	v.abandon(errors.New("what runs beside the steps is not needed any more"))
 	if !v.started {
 		return
 	}
-	v.abandon(errors.New("the cluster is not needed any more"))
 	<-v.ready
 	if v.kind != nil {
 		// The session's end removes what this cannot.

@@ -24,3 +24,11 @@ func (m *BackstageGitops) signIn(box *dagger.Container, token *dagger.Secret) (s
 	}
 	return box, args
 }
+
+// pullRequest is one in which a commit may wait for the branch, nil for none.
+type pullRequest struct {
+	URL    string
+	Merged bool
+}
+
+func (p *pullRequest) waits() bool { return p != nil && !p.Merged }

@@ -319,7 +319,6 @@ func (m *BackstageGitops) Released(ctx context.Context,
 	)
 	v.explain(ctx, failure)
 	v.end(ctx)
-	r.abandon(errors.New("the release has ended")) // what runs beside the steps, without a cluster too
 	release, err := r.report(ctx, failure)
 	if err != nil {
 		return nil, errors.Join(failure, err)
@@ -418,7 +417,7 @@ type releaser struct {
 }
 
 func (m *BackstageGitops) releaser(t target) *releaser {
-	return &releaser{m: m, box: m.toolbox(), target: t, facts: map[string]any{}, began: time.Now()}
+	return &releaser{m: m, box: m.toolbox(), target: t, facts: map[string]any{}, began: time.Now(), abandon: func(error) {}}
 }
 
 type step struct {

@@ -308,14 +308,8 @@ type revert struct {
 	raw json.RawMessage
 }
 
-// pullRequest is one of GitHub.
-type pullRequest struct {
-	URL    string
-	Merged bool
-}
-
 // waits says that the commit is not on the branch yet.
-func (r revert) waits() bool { return r.PullRequest != nil && !r.PullRequest.Merged }
+func (r revert) waits() bool { return r.PullRequest.waits() }
 
 func (r *revert) UnmarshalJSON(data []byte) error {
 	type plain revert

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -76,17 +75,3 @@ func oneLine(err error) string {
 }
 
 var traceMark = regexp.MustCompile(` ?\[traceparent:[0-9a-f-]+\]`)
-
-// attempt runs the helper program, and gives its own sentence if it fails.
-func attempt(ctx context.Context, ctr *dagger.Container, args []string) (ran *dagger.Container, failure string, err error) {
-	ran = ctr.WithExec(args, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	code, err := ran.ExitCode(ctx)
-	if err != nil || code == 0 {
-		return ran, "", err
-	}
-	stderr, err := ran.Stderr(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	return ran, cmp.Or(sentence(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:3], " "), code)), nil
-}

@@ -88,16 +88,28 @@ func (k *Kind) images(ctx context.Context, manifest *dagger.File) ([]string, err
 // run runs the helper program. Its own sentence is the error where it fails,
 // without the noise of the exec around it.
 func run(ctx context.Context, ctr *dagger.Container, args []string) (*dagger.Container, error) {
-	ran := ctr.WithExec(args, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
-	code, err := ran.ExitCode(ctx)
-	if err != nil || code == 0 {
-		return ran, err
+	ran, failure, err := attempt(ctx, ctr, args)
+	if err == nil && failure != "" {
+		err = errors.New(failure)
 	}
-	stderr, err := ran.Stderr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return nil, errors.New(cmp.Or(sentence(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:2], " "), code)))
+	return ran, nil
+}
+
+// attempt runs the helper program, and gives its own sentence if it fails.
+func attempt(ctx context.Context, ctr *dagger.Container, args []string) (ran *dagger.Container, failure string, err error) {
+	ran = ctr.WithExec(args, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	code, err := ran.ExitCode(ctx)
+	if err != nil || code == 0 {
+		return ran, "", err
+	}
+	stderr, err := ran.Stderr(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return ran, cmp.Or(sentence(stderr), fmt.Sprintf("%s: exit code %d", strings.Join(args[:3], " "), code)), nil
 }
 
 // sentence is what the helper program printed last: why it failed.

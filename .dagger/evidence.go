@@ -64,11 +64,8 @@ func (v *verifier) timeline(failure string) []phase {
 	all := slices.Clone(v.phases)
 	for _, t := range v.timings {
 		p := phase{Name: t.Step, Start: t.Start, Seconds: t.Seconds}
-		switch {
-		case t.Failed:
+		if t.Failed {
 			p.Error = failure
-		case t.Seconds < 0.05:
-			continue // nothing was to be done
 		}
 		all = append(all, p)
 	}

@@ -64,7 +64,11 @@ func (s *supply) serveIngress(certs *Part) {
 
 // certsRootfs is the root of programs that need nothing but certificates and time zones.
 func certsRootfs(tools *Part) *Part {
-	return rootfs("certs-rootfs", tools, "extract", []string{"ca-certificates", "tzdata"},
-		`mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`,
-		`rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`)
+	return rootfs("certs-rootfs", tools, "extract", []string{"ca-certificates", "tzdata"}, certificatesHook, bareHook)
 }
+
+// certificatesHook puts the certificates into one file, bareHook removes the programs that came with their package.
+const (
+	certificatesHook = `mkdir -p "$1/etc/ssl/certs" "$1/tmp" && chmod 1777 "$1/tmp" && find "$1/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$1/etc/ssl/certs/ca-certificates.crt"`
+	bareHook         = `rm -rf "$1/usr/bin" "$1/usr/sbin" "$1/usr/share/doc" "$1/usr/share/perl5" "$1/var/lib/dpkg" "$1/var/lib/apt" "$1/var/cache" "$1/usr/lib/x86_64-linux-gnu"`
+)

@@ -43,6 +43,7 @@ var Pins = []Pin{
 	{"metrics-server", "v0.9.0", "Go module sigs.k8s.io/metrics-server", "the newest; what a HorizontalPodAutoscaler asks"},
 	{"prometheus", "v0.316.0", "Go module github.com/prometheus/prometheus", "3.16, the newest that the proxy serves; without its pages"},
 	{"prometheus-operator", "v0.85.0", "Go module github.com/prometheus-operator/prometheus-operator", "the newest that the proxy serves"},
+	{"rclone", "v1.71.2", "Go module github.com/rclone/rclone", "the one in the values of charts/backstage: copies dumps of the database into a bucket"},
 	{"debian", suite, "Debian packages", "Redis, PostgreSQL and Chromium in the versions that it has; base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
 }
 

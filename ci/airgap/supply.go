@@ -133,6 +133,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.serveCalico()
 	s.serveCertManager(certs)
 	s.serveMetrics(certs)
+	s.serveS3()
 	s.serveBench(client, nodeTree, nodeEnviron)
 	return s, nil
 }

@@ -83,6 +83,15 @@ func TestOneDistribution(t *testing.T) {
 	}
 }
 
+// TestOneRclone: the chart's values and the pin mean the same one.
+func TestOneRclone(t *testing.T) {
+	t.Parallel()
+	image := regexp.MustCompile(`repository: docker.io/rclone/rclone\n.*\n +tag: (.*)\n`).FindStringSubmatch(read(t, "charts/backstage/values.yaml"))
+	if image == nil || "v"+image[1] != pinned("rclone").Version {
+		t.Errorf("the chart has rclone %q, the pin is %s", image, pinned("rclone").Version)
+	}
+}
+
 // TestOneKubernetes: functions take the version as a default, which Dagger reads from a comment.
 func TestOneKubernetes(t *testing.T) {
 	t.Parallel()

@@ -44,6 +44,7 @@ var Pins = []Pin{
 	{"prometheus", "v0.316.0", "Go module github.com/prometheus/prometheus", "3.16, the newest that the proxy serves; without its pages"},
 	{"prometheus-operator", "v0.85.0", "Go module github.com/prometheus-operator/prometheus-operator", "the newest that the proxy serves"},
 	{"rclone", "v1.71.2", "Go module github.com/rclone/rclone", "the one in the values of charts/backstage: copies dumps of the database into a bucket"},
+	{"versitygw", "v1.8.0", "Go module github.com/versity/versitygw", "the newest; a server of buckets that S3's clients use, kept in files"},
 	{"debian", suite, "Debian packages", "Redis, PostgreSQL and Chromium in the versions that it has; base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
 }
 

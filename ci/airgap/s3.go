@@ -9,10 +9,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// s3Set names what a backup into a bucket takes: the client that charts/backstage names.
+// s3Set names what a backup into a bucket takes: the client that charts/backstage names, and a server with buckets.
 const s3Set = "s3"
 
-// serveS3 adds rclone.
+// serveS3 adds rclone, and the gateway of Versity, which keeps buckets in folders.
 func (s *supply) serveS3() {
 	shell := shellRootfs(s.tools)
 	pin := pinned("rclone")
@@ -32,6 +32,27 @@ func (s *supply) serveS3() {
 			return nil, err
 		}
 		top, err := layer(w, "rclone", map[string]string{"usr/local/bin/rclone": filepath.Join(w.Path(rclone), "bin/rclone")}, nil, nil)
+		return []string{filepath.Join(w.Path(shell), "rootfs.tar"), top}, err
+	})
+
+	pin = pinned("versitygw")
+	const entrypoint = "docker-entrypoint.sh"
+	gateway := moduleBuild{
+		path: "github.com/versity/versitygw", version: pin.Version,
+		stamps:   []string{"main.Version=" + pin.Version},
+		packages: []string{"./cmd/versitygw"},
+		files:    []string{entrypoint},
+	}.part("versitygw")
+	s.serve(s3Set, "image-versitygw", image{
+		ref:    "docker.io/versity/versitygw:" + pin.Version,
+		config: v1.Config{Entrypoint: []string{"/usr/local/bin/" + entrypoint}, Env: []string{defaultPath}},
+	}, []*Part{shell, gateway}, func(ctx context.Context, w Work) ([]string, error) {
+		script, err := readText(filepath.Join(w.Path(gateway), "src", entrypoint))
+		if err != nil {
+			return nil, err
+		}
+		top, err := layer(w, "versitygw", map[string]string{"usr/local/bin/versitygw": filepath.Join(w.Path(gateway), "bin/versitygw")},
+			map[string]string{"usr/local/bin/" + entrypoint: script}, nil)
 		return []string{filepath.Join(w.Path(shell), "rootfs.tar"), top}, err
 	})
 }

@@ -101,25 +101,30 @@ func runc(goRoot, toolchain *Part) *Part {
 	}
 }
 
-// registry is the registry of the module in dir, whose go.sum pins all that
-// it is compiled from.
+// registry is the registry of the module in dir.
 func registry(dir string) (*Part, error) {
 	pin := pinned("distribution")
+	return ownModule("registry", pin, dir, "github.com/distribution/distribution/v3/version.version="+pin.Version)
+}
+
+// ownModule is the program of the module in dir, a folder of this checkout, whose go.sum
+// pins all that it is compiled from. The stamp is the variable that the linker
+// sets, with its value.
+func ownModule(name string, pin Pin, dir, stamp string) (*Part, error) {
 	digest, err := digestOf(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &Part{
-		Name:     "registry",
+		Name:     name,
 		Inputs:   []string{pin.Version, digest},
 		Compiles: true,
 		Build: func(ctx context.Context, w Work) error {
 			return command{
-				argv: []string{"go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/distribution/distribution/v3/version.version=" + pin.Version,
-					"-o", filepath.Join(w.Out, "bin/registry"), "."},
-				dir: dir,
-				env: append(goEnv(w), "CGO_ENABLED=0"),
-				log: w.Log,
+				argv: []string{"go", "build", "-trimpath", "-ldflags", "-s -w -X " + stamp, "-o", filepath.Join(w.Out, "bin", name), "."},
+				dir:  dir,
+				env:  append(goEnv(w), "CGO_ENABLED=0"),
+				log:  w.Log,
 			}.run(ctx)
 		},
 	}, nil

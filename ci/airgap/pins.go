@@ -45,6 +45,7 @@ var Pins = []Pin{
 	{"prometheus-operator", "v0.85.0", "Go module github.com/prometheus-operator/prometheus-operator", "the newest that the proxy serves"},
 	{"rclone", "v1.71.2", "Go module github.com/rclone/rclone", "the one in the values of charts/backstage: copies dumps of the database into a bucket"},
 	{"versitygw", "v1.8.0", "Go module github.com/versity/versitygw", "the newest; a server of buckets that S3's clients use, kept in files"},
+	{"collector", "v0.165.0", "Go modules go.opentelemetry.io/collector/…", "the newest; of 0.163 the proxy lacks one module"},
 	{"debian", suite, "Debian packages", "Redis, PostgreSQL and Chromium in the versions that it has; base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
 }
 

@@ -134,6 +134,9 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.serveCertManager(certs)
 	s.serveMetrics(certs)
 	s.serveS3()
+	if err := s.serveTraces(certs, filepath.Join(root, "ci/airgap/collector")); err != nil {
+		return s, err
+	}
 	s.serveBench(client, nodeTree, nodeEnviron)
 	return s, nil
 }

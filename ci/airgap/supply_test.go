@@ -83,6 +83,15 @@ func TestOneDistribution(t *testing.T) {
 	}
 }
 
+// TestOneCollector: the collector's module and the pin mean the same one.
+func TestOneCollector(t *testing.T) {
+	t.Parallel()
+	want := "go.opentelemetry.io/collector/otelcol " + pinned("collector").Version
+	if !strings.Contains(read(t, "ci/airgap/collector/go.mod"), want+"\n") {
+		t.Errorf("the collector's go.mod does not require %s", want)
+	}
+}
+
 // TestOneRclone: the chart's values and the pin mean the same one.
 func TestOneRclone(t *testing.T) {
 	t.Parallel()

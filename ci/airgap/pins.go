@@ -46,6 +46,7 @@ var Pins = []Pin{
 	{"rclone", "v1.71.2", "Go module github.com/rclone/rclone", "the one in the values of charts/backstage: copies dumps of the database into a bucket"},
 	{"versitygw", "v1.8.0", "Go module github.com/versity/versitygw", "the newest; a server of buckets that S3's clients use, kept in files"},
 	{"collector", "v0.165.0", "Go modules go.opentelemetry.io/collector/…", "the newest; of 0.163 the proxy lacks one module"},
+	{"external-secrets", "v0.16.2", "Go module github.com/external-secrets/external-secrets", "the newest that is one module: those of 1.x are not served"},
 	{"debian", suite, "Debian packages", "Redis, PostgreSQL and Chromium in the versions that it has; base of the official Node, Go and distroless images; newest systemd that runs on cgroup v1"},
 }
 

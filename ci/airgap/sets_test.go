@@ -205,9 +205,10 @@ func TestSets(t *testing.T) {
 			"quay.io/jetstack/cert-manager-controller:" + pinned("cert-manager").Version,
 			"quay.io/jetstack/cert-manager-webhook:" + pinned("cert-manager").Version,
 		},
-		"metrics-server": {"registry.k8s.io/metrics-server/metrics-server:" + pinned("metrics-server").Version},
-		"otel":           {"docker.io/otel/opentelemetry-collector:" + strings.TrimPrefix(pinned("collector").Version, "v")},
-		"s3":             {"docker.io/rclone/rclone:" + strings.TrimPrefix(pinned("rclone").Version, "v"), "docker.io/versity/versitygw:" + pinned("versitygw").Version},
+		"metrics-server":   {"registry.k8s.io/metrics-server/metrics-server:" + pinned("metrics-server").Version},
+		"otel":             {"docker.io/otel/opentelemetry-collector:" + strings.TrimPrefix(pinned("collector").Version, "v")},
+		"external-secrets": {"ghcr.io/external-secrets/external-secrets:" + pinned("external-secrets").Version},
+		"s3":               {"docker.io/rclone/rclone:" + strings.TrimPrefix(pinned("rclone").Version, "v"), "docker.io/versity/versitygw:" + pinned("versitygw").Version},
 		"prometheus": {
 			"quay.io/prometheus-operator/prometheus-config-reloader:" + pinned("prometheus-operator").Version,
 			"quay.io/prometheus-operator/prometheus-operator:" + pinned("prometheus-operator").Version,

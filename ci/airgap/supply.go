@@ -134,6 +134,7 @@ func newSupply(ctx context.Context, root string) (supply, error) {
 	s.serveCertManager(certs)
 	s.serveMetrics(certs)
 	s.serveS3()
+	s.serveExternalSecrets(certs)
 	if err := s.serveTraces(certs, filepath.Join(root, "ci/airgap/collector")); err != nil {
 		return s, err
 	}

@@ -18,7 +18,7 @@ func (s *supply) serveS3() {
 	pin := pinned("rclone")
 	rclone := moduleBuild{
 		path: "github.com/rclone/rclone", version: pin.Version,
-		// Its other 60 backends are half of what it compiles.
+		// Its other backends are half of what it compiles.
 		patches:  []patch{{"rclone.go", `_ "github.com/rclone/rclone/backend/all" // import all backends`, "_ \"github.com/rclone/rclone/backend/local\"\n\t_ \"github.com/rclone/rclone/backend/s3\""}},
 		stamps:   []string{"github.com/rclone/rclone/fs.Version=" + pin.Version},
 		packages: []string{"."},

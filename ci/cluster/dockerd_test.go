@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,32 +12,40 @@ import (
 	"time"
 )
 
-// TestDockerd runs ci/kind/dockerd.sh, the daemon's start and end, with programs in the place of docker's that note what
-// they are told. What the real ones make of it needs a privileged container.
+// TestDockerd runs ci/kind/dockerd.sh, the daemon's start and end, with programs in the place of docker's and of those that
+// make a disk, that note what they are told. What the real ones make of it needs a privileged container.
 func TestDockerd(t *testing.T) {
 	const (
-		closed  = "iptables -w -I INPUT -i br-+ -p tcp --dport 2375 -j REJECT"
-		private = "dockerd --host=unix:///var/run/docker.sock --tls=false"
-		open    = "dockerd --host=unix:///var/run/docker.sock --host=tcp://0.0.0.0:2375 --tls=false"
-		remove  = "docker rm --force --volumes c1 c2"
-		prune   = "docker volume prune --all --force"
-		ends    = "dockerd ends"
+		closed = "iptables -w -I INPUT -i br-+ -p tcp --dport 2375 -j REJECT"
+		loop   = "mount -o loop,noatime,nobarrier,noinit_itable DIR/disk.ext4 DIR/disk"
+		memory = "mount -t tmpfs kind DIR/disk"
+		own    = "mount --bind DIR/disk/volumes DIR/storage/volumes"
+		open   = "dockerd --host=unix:///var/run/docker.sock --storage-driver=overlay2 --host=tcp://0.0.0.0:2375 --tls=false"
+		remove = "docker rm --force --volumes c1 c2"
+		ends   = "dockerd ends"
 	)
 	cases := map[string]struct {
-		left   string
 		signal os.Signal
-		want   []string
+		// lacks is what the machine cannot do.
+		lacks string
+		want  []string
 	}{
-		"ended":            {signal: syscall.SIGTERM, want: []string{closed, open, remove, prune, ends}},
-		"interrupted":      {signal: syscall.SIGINT, want: []string{closed, open, remove, prune, ends}},
-		"after one killed": {left: "containers/c0", signal: syscall.SIGTERM, want: []string{closed, private, remove, prune, ends, open, remove, prune, ends}},
-		"a volume is left": {left: "volumes/v0", signal: syscall.SIGTERM, want: []string{closed, private, remove, prune, ends, open, remove, prune, ends}},
-		"images are left":  {left: "image", signal: syscall.SIGTERM, want: []string{closed, open, remove, prune, ends}},
+		"ended":          {signal: syscall.SIGTERM, want: []string{closed, loop, own, open, remove, ends}},
+		"interrupted":    {signal: syscall.SIGINT, want: []string{closed, loop, own, open, remove, ends}},
+		"no loop device": {signal: syscall.SIGTERM, lacks: "loop,", want: []string{closed, loop, memory, own, open, remove, ends}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.MkdirAll(filepath.Join(dir, "storage", c.left), 0o755); err != nil {
+			// What one that was killed has left: an image's layer, and one that a container has written.
+			layers := filepath.Join(dir, "storage/overlay2")
+			for _, folder := range []string{"l", "image", "written"} {
+				if err := os.MkdirAll(filepath.Join(layers, folder), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			known := filepath.Join(dir, "storage/image/overlay2/layerdb/sha256/0123")
+			if err := errors.Join(os.MkdirAll(known, 0o755), os.WriteFile(filepath.Join(known, "cache-id"), []byte("image"), 0o644)); err != nil {
 				t.Fatal(err)
 			}
 			script, err := os.ReadFile("../kind/dockerd.sh")
@@ -50,8 +59,14 @@ func TestDockerd(t *testing.T) {
 				}
 				return path
 			}
-			run := file("kind-dockerd", strings.ReplaceAll(string(script), "/var/lib/docker", filepath.Join(dir, "storage")))
-			file("iptables", "#!/bin/sh\necho iptables \"$@\" >> "+dir+"/log\n")
+			run := file("kind-dockerd", strings.NewReplacer("=/var/lib/docker\n", "="+dir+"/storage\n", "=/kind\n", "="+dir+"/disk\n").Replace(string(script)))
+			for _, program := range []string{"iptables", "mknod", "mkfs.ext4", "mount"} {
+				lacks := ""
+				if c.lacks != "" {
+					lacks = "case $* in *" + c.lacks + "*) exit 1 ;; esac\n"
+				}
+				file(program, "#!/bin/sh\necho "+program+" \"$@\" >> "+dir+"/log\n"+lacks)
+			}
 			file("docker", `#!/bin/sh
 case $1 in
 version) [ -e `+dir+`/up ]; exit ;;
@@ -119,12 +134,16 @@ while [ -e "$0" ]; do sleep 0.01; done
 			}
 			var got []string
 			for _, l := range log() {
-				if slices.Contains(c.want, l) {
+				if l = strings.ReplaceAll(l, dir, "DIR"); slices.Contains(c.want, l) {
 					got = append(got, l)
 				}
 			}
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(log(), "\n"), strings.Join(c.want, "\n"))
+			}
+			left, err := filepath.Glob(layers + "/*")
+			if want := []string{layers + "/image", layers + "/l"}; err != nil || !slices.Equal(left, want) {
+				t.Errorf("the layers are %q (%v), want %q", left, err, want)
 			}
 		})
 	}

@@ -14,12 +14,12 @@ import (
 	"dagger/kind/internal/dagger"
 )
 
-// docker is a Docker daemon for the nodes of one cluster. Its storage is a
-// private volume: a second daemon beside it gets another one, a later one finds
-// the node image there. See dockerd.sh for what does not stay.
+// docker is a Docker daemon for the nodes of one cluster. The images that it
+// keeps are in a private volume: a second daemon beside it gets another one, a
+// later one finds the node image there. See dockerd.sh for what does not stay.
 func (k *Kind) docker(name string, registry *dagger.Service, ports []string) *dagger.Service {
 	daemon := from(dockerImage).
-		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-docker-"+name), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
+		WithMountedCache("/var/lib/docker", dag.CacheVolume("kind-images-"+name), dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModePrivate}).
 		WithServiceBinding("registry", registry).
 		WithFile("/usr/local/bin/kind-dockerd", dag.CurrentModule().Source().File("dockerd.sh"), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		// One daemon for each cluster that is made, though it be of the same name.

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Runs dockerd for the nodes of one cluster, with the options it is given besides those for its hosts. Its storage outlives
-# it, and nothing shall be in there but images: containers and volumes go when it ends, and what one that was killed left
-# goes before anybody can reach the next.
+# Runs dockerd for the nodes of one cluster, with the options it is given besides those for its hosts and its storage driver.
+# Images outlive it. Containers and volumes do not, however it ends: they are on a disk of this run alone, a file in this
+# container on a loop device, which the kernel lets go with the container's last mount.
 set -eu
 
 export DOCKER_HOST=unix:///var/run/docker.sock
 storage=/var/lib/docker
+disk=/kind
 
 start() {
   # In a session of its own: what ends this script must not end it before its containers.
-  setsid dockerd-entrypoint.sh dockerd --host="$DOCKER_HOST" "$@" &
+  setsid dockerd-entrypoint.sh dockerd --host="$DOCKER_HOST" --storage-driver=overlay2 "$@" &
   daemon=$!
   until docker version > /dev/null 2>&1; do
     kill -0 "$daemon" 2> /dev/null || exit 1
@@ -17,25 +18,14 @@ start() {
   done
 }
 
+# stop also frees what the containers have written beside the images.
 stop() {
+  # shellcheck disable=SC2046 # one word for each
+  docker rm --force --volumes $(docker ps --all --quiet) > /dev/null 2>&1 || :
   kill -TERM "$daemon" 2> /dev/null || :
   while kill -0 "$daemon" 2> /dev/null; do
     wait "$daemon" || :
   done
-}
-
-clean() {
-  # shellcheck disable=SC2046 # one word for each
-  docker rm --force --volumes $(docker ps --all --quiet) > /dev/null 2>&1 || :
-  docker volume prune --all --force > /dev/null 2>&1 || :
-  docker network prune --force > /dev/null 2>&1 || :
-}
-
-any() {
-  for entry in "$@"; do
-    if [ -d "$entry" ]; then return; fi
-  done
-  return 1
 }
 
 # The port for commands is root on this machine, for whoever reaches it. That is the session, and no node and no pod.
@@ -48,12 +38,36 @@ closed iptables || closed /usr/local/sbin/.iptables-legacy/iptables || {
   exit 1
 }
 
-if any "$storage"/containers/* "$storage"/volumes/*; then
-  echo "removing what an earlier run left" >&2
-  start "$@"
-  clean
-  stop
-fi
-trap 'clean; stop; exit 0' TERM INT
+# As large as there is room, and sparse. Nothing on it has to survive a crash.
+loop() {
+  truncate -s "$(df -k / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
+    mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 "$disk.ext4" &&
+    mount -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk"
+}
+# A container has the devices of its start, and the kernel makes more when these are in use.
+number=0
+while [ "$number" -lt 64 ]; do
+  [ -b "/dev/loop$number" ] || mknod "/dev/loop$number" b 7 "$number"
+  number=$((number + 1))
+done
+mkdir "$disk"
+loop || {
+  rm -f "$disk.ext4"
+  echo "no loop device: the nodes' disks are in memory" >&2
+  mount -t tmpfs kind "$disk"
+}
+for part in containers volumes network image/overlay2/layerdb/mounts; do
+  mkdir -p "$storage/$part" "$disk/$part"
+  mount --bind "$disk/$part" "$storage/$part"
+done
+
+# A daemon that was killed leaves what its containers have written beside the images: layers of no image.
+for layer in "$storage"/overlay2/*/; do
+  id=${layer%/}
+  id=${id##*/}
+  [ "$id" = l ] || grep -qsxF "$id" "$storage"/image/overlay2/layerdb/sha256/*/cache-id || rm -rf "$layer"
+done
+
+trap 'stop; exit 0' TERM INT
 start --host=tcp://0.0.0.0:2375 "$@"
 wait "$daemon"

@@ -184,6 +184,9 @@ func create(ctx context.Context, provider *cluster.Provider, steps *steps, o Opt
 	}
 	if len(o.CNI) > 0 {
 		steps.start("pod network")
+		if err := forward(all); err != nil {
+			return nil, nil, err
+		}
 		if err := installCNI(ctx, client, o); err != nil {
 			return nil, nil, fmt.Errorf("pod network: %w", err)
 		}
@@ -360,6 +363,24 @@ func connectTo(kubeconfig []byte) (*kube.Client, error) {
 		return nil, fmt.Errorf("kind's kubeconfig: %w", err)
 	}
 	return kube.New(config)
+}
+
+// forwarding is the file of a node's kernel settings that is read now and when the node starts again.
+const forwarding = "/etc/sysctl.d/90-forwarding.conf"
+
+// forward has each node pass on what comes to its NodePorts for pods on others. A pod network's plugins see to that when
+// a node gets its first pod; a control plane that takes none would have what the machine itself has, often nothing.
+func forward(all []nodes.Node) error {
+	for _, n := range all {
+		err := nodeutils.WriteFile(n, forwarding, "net.ipv4.ip_forward = 1\n")
+		if err == nil {
+			err = n.Command("sysctl", "--quiet", "--load="+forwarding).Run()
+		}
+		if err != nil {
+			return fmt.Errorf("have node %s forward packets: %w", n, explain(err))
+		}
+	}
+	return nil
 }
 
 // installCNI installs a pod network.

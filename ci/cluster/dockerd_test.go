@@ -141,6 +141,10 @@ while [ -e "$0" ]; do sleep 0.01; done
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(log(), "\n"), strings.Join(c.want, "\n"))
 			}
+			// A file with a name would be in the engine for as long as it keeps this container's files.
+			if _, err := os.Stat(filepath.Join(dir, "disk.ext4")); !os.IsNotExist(err) {
+				t.Errorf("the disk has a name still: %v", err)
+			}
 			left, err := filepath.Glob(layers + "/*")
 			if want := []string{layers + "/image", layers + "/l"}; err != nil || !slices.Equal(left, want) {
 				t.Errorf("the layers are %q (%v), want %q", left, err, want)

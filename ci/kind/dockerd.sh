@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs dockerd for the nodes of one cluster, with the options it is given besides those for its hosts and its storage driver.
-# Images outlive it. Containers and volumes do not, however it ends: they are on a disk of this run alone, a file in this
-# container on a loop device, which the kernel lets go with the container's last mount.
+# Images outlive it. Containers and volumes do not, however it ends: they are on a disk of this run alone, a file without a
+# name on a loop device, which the kernel lets go with this container's last mount.
 set -eu
 
 export DOCKER_HOST=unix:///var/run/docker.sock
@@ -42,7 +42,8 @@ closed iptables || closed /usr/local/sbin/.iptables-legacy/iptables || {
 loop() {
   truncate -s "$(df -k / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
     mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 "$disk.ext4" &&
-    mount -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk"
+    mount -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk" &&
+    rm "$disk.ext4"
 }
 # A container has the devices of its start, and the kernel makes more when these are in use.
 number=0

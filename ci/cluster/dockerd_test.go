@@ -17,9 +17,9 @@ import (
 func TestDockerd(t *testing.T) {
 	const (
 		closed = "iptables -w -I INPUT -i br-+ -p tcp --dport 2375 -j REJECT"
-		loop   = "mount -o loop,noatime,nobarrier,noinit_itable DIR/disk.ext4 DIR/disk"
+		loop   = "mount -t ext4 -o loop,noatime,nobarrier,noinit_itable DIR/disk.ext4 DIR/disk"
 		memory = "mount -t tmpfs kind DIR/disk"
-		own    = "mount --bind DIR/disk/volumes DIR/storage/volumes"
+		own    = "mount -o bind DIR/disk/volumes DIR/storage/volumes"
 		open   = "dockerd --host=unix:///var/run/docker.sock --storage-driver=overlay2 --host=tcp://0.0.0.0:2375 --tls=false"
 		remove = "docker rm --force --volumes c1 c2"
 		ends   = "dockerd ends"

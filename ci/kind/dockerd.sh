@@ -42,7 +42,7 @@ closed iptables || closed /usr/local/sbin/.iptables-legacy/iptables || {
 loop() {
   truncate -s "$(df -k / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
     mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 "$disk.ext4" &&
-    mount -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk" &&
+    mount -t ext4 -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk" &&
     rm "$disk.ext4"
 }
 # A container has the devices of its start, and the kernel makes more when these are in use.
@@ -59,7 +59,7 @@ loop || {
 }
 for part in containers volumes network image/overlay2/layerdb/mounts; do
   mkdir -p "$storage/$part" "$disk/$part"
-  mount --bind "$disk/$part" "$storage/$part"
+  mount -o bind "$disk/$part" "$storage/$part"
 done
 
 # A daemon that was killed leaves what its containers have written beside the images: layers of no image.

@@ -386,13 +386,19 @@ func (s *Session) jobLog(ctx context.Context, job string) (string, error) {
 	return "", fmt.Errorf("no pod of the Job %s has succeeded", job)
 }
 
+// podLog is what a pod of one container has said.
 func (s *Session) podLog(ctx context.Context, pod string) (string, error) {
-	stream, err := s.Client.Core.Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{}).Stream(ctx)
+	return s.containerLog(ctx, pod, "")
+}
+
+// containerLog is what a container of a pod has said.
+func (s *Session) containerLog(ctx context.Context, pod, container string) (string, error) {
+	stream, err := s.Client.Core.Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container}).Stream(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer stream.Close()
-	text, err := io.ReadAll(io.LimitReader(stream, 1<<20))
+	text, err := io.ReadAll(io.LimitReader(stream, 16<<20))
 	return strings.TrimSpace(string(text)), err
 }
 

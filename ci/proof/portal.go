@@ -95,8 +95,6 @@ func (s *Session) entities(ctx context.Context) ([]string, error) {
 
 // request gives the body of an answer; any status but those of success is an error.
 func request(ctx context.Context, method, address, token string, body io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return nil, err
@@ -105,12 +103,7 @@ func request(ctx context.Context, method, address, token string, body io.Reader)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<20))
+	answer, text, err := exchange(r)
 	if err != nil {
 		return nil, err
 	}
@@ -118,4 +111,18 @@ func request(ctx context.Context, method, address, token string, body io.Reader)
 		return nil, fmt.Errorf("%s %s: %s: %s", method, address, answer.Status, firstLine(string(text[:min(300, len(text))])))
 	}
 	return text, nil
+}
+
+// exchange gives whatever is answered, with its body. It follows no redirect.
+func exchange(r *http.Request) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := client.Do(r.WithContext(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<20))
+	return answer, text, err
 }

@@ -155,6 +155,7 @@ func (s *Session) plan() ([]step, error) {
 	}
 	if s.Changes {
 		steps = append(steps,
+			step{name: "logs are JSON, with the request's id", run: s.logs},
 			step{name: "configuration reloads without a restart", run: s.reload},
 			step{name: "the next commit rolls out without a failed request", run: s.rollout},
 			step{name: "a Role gives the rights that it names and no others", run: s.rights},

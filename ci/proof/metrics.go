@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 //go:embed prometheus.yaml
@@ -15,11 +17,23 @@ var prometheusManifest []byte
 // scrapes is how long Prometheus may take to hear of a target and to ask it.
 const scrapes = 3 * time.Minute
 
-// metricsValues have the backend's metrics scraped, and the alert of its absence not wait for long.
-func metricsValues() map[string]any {
+// The jobs under which Prometheus scrapes the backend: the ServiceMonitor's is named for its Service, the PodMonitor's for
+// itself.
+const (
+	serviceJob = application + "-metrics"
+	podJob     = namespace + "/" + application
+)
+
+// up is what Prometheus keeps of the backend as a target of a job.
+func up(job string) string {
+	return fmt.Sprintf("up{namespace=%q,job=%q}", namespace, job)
+}
+
+// metricsValues have the backend's metrics scraped by a monitor, and the alert of its absence not wait for long.
+func metricsValues(monitor string) map[string]any {
 	return map[string]any{"metrics": map[string]any{
 		"enabled":        true,
-		"serviceMonitor": map[string]any{"enabled": true},
+		monitor:          map[string]any{"enabled": true},
 		"prometheusRule": map[string]any{"enabled": true, "alerts": map[string]any{"BackstageDown": map[string]any{"for": "10s"}}},
 	}}
 }
@@ -33,26 +47,11 @@ func (s *Session) scraped(ctx context.Context) (string, error) {
 	if _, err := s.apply(ctx, prometheusManifest); err != nil {
 		return "", err
 	}
-	if err := s.shape(ctx, "test: show metrics", metricsValues()); err != nil {
+	if err := s.shape(ctx, "test: show metrics", metricsValues("serviceMonitor")); err != nil {
 		return "", err
 	}
-	const up, own = `up{namespace="` + namespace + `",job="` + application + `-metrics"}`, `{namespace="` + namespace + `",job="` + application + `-metrics",__name__=~"http_server_.+|catalog_.+|nodejs_.+"}`
-	if err := until(ctx, scrapes, func(ctx context.Context) error {
-		value, err := s.ask(ctx, up)
-		if err == nil && value != "1" {
-			err = fmt.Errorf("%s is %q", up, value)
-		}
-		return err
-	}); err != nil {
-		return "", err
-	}
-	var series string
-	if err := until(ctx, scrapes, func(ctx context.Context) (err error) {
-		if series, err = s.ask(ctx, "count("+own+")"); err == nil && series == "" {
-			err = errors.New("the backend's own metrics are not there")
-		}
-		return err
-	}); err != nil {
+	series, err := s.scrapedBy(ctx, serviceJob)
+	if err != nil {
 		return "", err
 	}
 	firing, err := s.firing(ctx, "BackstageDown")
@@ -62,12 +61,63 @@ func (s *Session) scraped(ctx context.Context) (string, error) {
 	if firing {
 		return "", errors.New("BackstageDown fires while the portal is there")
 	}
-	return fmt.Sprintf("%s and Prometheus; %s is 1, the backend tells %s series of its own; BackstageDown does not fire", images[0], up, series), nil
+	return fmt.Sprintf("%s and Prometheus; %s is 1, the backend tells %s series of its own; BackstageDown does not fire", images[0], up(serviceJob), series), nil
+}
+
+// podMonitored has a PodMonitor in place of the ServiceMonitor: what went by the Service's job goes by the pods' own.
+func (s *Session) podMonitored(ctx context.Context) (string, error) {
+	if err := s.tells(ctx, up(podJob), ""); err != nil {
+		return "", fmt.Errorf("before there is a PodMonitor: %w", err)
+	}
+	if err := s.shape(ctx, "test: a PodMonitor instead", metricsValues("podMonitor")); err != nil {
+		return "", err
+	}
+	for _, gone := range []struct{ apiVersion, kind, name string }{
+		{"v1", "Service", serviceJob}, {"monitoring.coreos.com/v1", "ServiceMonitor", application},
+	} {
+		if _, err := s.get(ctx, gone.apiVersion, gone.kind, gone.name); !apierrors.IsNotFound(err) {
+			return "", fmt.Errorf("the %s %s is still there (%v)", gone.kind, gone.name, err)
+		}
+	}
+	series, err := s.scrapedBy(ctx, podJob)
+	if err != nil {
+		return "", err
+	}
+	if err := until(ctx, scrapes, func(ctx context.Context) error { return s.tells(ctx, up(serviceJob), "") }); err != nil {
+		return "", fmt.Errorf("without a ServiceMonitor: %w", err)
+	}
+	return fmt.Sprintf("%s is 1, with %s series of the backend's own; %s has ended, and the Service %s is gone", up(podJob), series, up(serviceJob), serviceJob), nil
+}
+
+// tells says whether Prometheus has a value for a query: nothing where it is to know no such series.
+func (s *Session) tells(ctx context.Context, query, want string) error {
+	value, err := s.ask(ctx, query)
+	if err == nil && value != want {
+		err = fmt.Errorf("%s is %q, not %q", query, value, want)
+	}
+	return err
+}
+
+// scrapedBy waits until Prometheus scrapes the backend under a job. It gives how many series the backend tells of its own.
+func (s *Session) scrapedBy(ctx context.Context, job string) (series string, err error) {
+	if err := until(ctx, scrapes, func(ctx context.Context) error { return s.tells(ctx, up(job), "1") }); err != nil {
+		return "", err
+	}
+	own := fmt.Sprintf(`{namespace=%q,job=%q,__name__=~"http_server_.+|catalog_.+|nodejs_.+"}`, namespace, job)
+	if err := until(ctx, scrapes, func(ctx context.Context) (err error) {
+		if series, err = s.ask(ctx, "count("+own+")"); err == nil && series == "" {
+			err = errors.New("the backend's own metrics are not there")
+		}
+		return err
+	}); err != nil {
+		return "", err
+	}
+	return series, nil
 }
 
 // alerted takes the portal away and sees the chart's alert fire, and end when it is back.
 func (s *Session) alerted(ctx context.Context) (string, error) {
-	values := metricsValues()
+	values := metricsValues("serviceMonitor")
 	values["replicas"] = 0
 	revision, err := s.shaped(ctx, "test: take the portal away", values)
 	if err != nil {
@@ -82,7 +132,7 @@ func (s *Session) alerted(ctx context.Context) (string, error) {
 	}
 	fired := time.Since(began)
 	began = time.Now()
-	if err := s.shape(ctx, "test: bring the portal back", metricsValues()); err != nil {
+	if err := s.shape(ctx, "test: bring the portal back", metricsValues("serviceMonitor")); err != nil {
 		return "", err
 	}
 	if err := s.alert(ctx, false); err != nil {

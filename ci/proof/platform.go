@@ -67,6 +67,7 @@ var features = []Feature{
 	{Name: "metrics", Components: []string{"prometheus"}, steps: []part{
 		{"Prometheus scrapes the backend", (*Session).scraped},
 		{"an alert fires while the portal is away", (*Session).alerted},
+		{"a PodMonitor does the same without a Service", (*Session).podMonitored},
 	}},
 }
 

@@ -52,7 +52,8 @@ var components = map[string]component{
 			"image": map[string]any{"repository": metricsServerRepository, "tag": versionOf(metricsServerModule)},
 		},
 	})},
-	"calico": {manifest: canal, network: true},
+	"calico":      {manifest: canal, network: true},
+	"gateway-api": {manifest: gatewayKinds},
 	"prometheus": {
 		manifest: func(*BackstageGitops) *dagger.File {
 			return moduleFiles(prometheusOperatorModule, "bundle.yaml").File("bundle.yaml")
@@ -74,6 +75,15 @@ func canal(*BackstageGitops) *dagger.File {
 			"-e", "s|cpu: 250m|cpu: 50m|",
 			"-e", "s|^\\( *\\)- name: FELIX_HEALTHENABLED|\\1- {name: FELIX_IPTABLESFILTERALLOWACTION, value: Return}\\n\\1- {name: FELIX_XDPENABLED, value: \"false\"}\\n\\1- {name: FELIX_USAGEREPORTINGENABLED, value: \"false\"}\\n&|",
 			file}).
+		File(file)
+}
+
+// gatewayKinds are those of the Gateway API's standard channel, one file each.
+func gatewayKinds(*BackstageGitops) *dagger.File {
+	const folder, file = "/standard", "/gateway-api.yaml"
+	return from(goImage).
+		WithDirectory(folder, moduleFiles(gatewayModule, "config/crd/standard").Directory("standard")).
+		WithExec([]string{"find", folder, "-name", "*.yaml", "-exec", "sed", "-s", "1i ---", "{}", "+"}, dagger.ContainerWithExecOpts{RedirectStdout: file}).
 		File(file)
 }
 

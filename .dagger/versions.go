@@ -47,6 +47,11 @@ const (
 	// renovate: datasource=go depName=github.com/cert-manager/cert-manager
 	certManagerModule = "github.com/cert-manager/cert-manager@v1.21.2"
 
+	// gatewayModule is the Gateway API as a Go module, with its kinds: of the version
+	// that the ingress controller is built for.
+	// renovate: datasource=go depName=sigs.k8s.io/gateway-api
+	gatewayModule = "sigs.k8s.io/gateway-api@v1.6.1"
+
 	// metricsServerModule is metrics-server as a Go module, with its chart.
 	// renovate: datasource=go depName=sigs.k8s.io/metrics-server
 	metricsServerModule = "sigs.k8s.io/metrics-server@v0.9.0"

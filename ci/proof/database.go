@@ -362,6 +362,11 @@ func lacking(before, after map[string]string) error {
 
 // get reads an object of the portal's namespace.
 func (s *Session) get(ctx context.Context, apiVersion, kind, name string) (*unstructured.Unstructured, error) {
+	return s.getFrom(ctx, namespace, apiVersion, kind, name)
+}
+
+// getFrom gives an object of any namespace, or of none.
+func (s *Session) getFrom(ctx context.Context, namespace, apiVersion, kind, name string) (*unstructured.Unstructured, error) {
 	obj := &unstructured.Unstructured{}
 	obj.SetAPIVersion(apiVersion)
 	obj.SetKind(kind)

@@ -49,6 +49,10 @@ var features = []Feature{
 		{"cert-manager runs", (*Session).issues},
 		{"HTTPS answers with the certificate that was issued", (*Session).https},
 	}},
+	{Name: "gateway", Components: []string{"gateway-api"}, steps: []part{
+		{"a Gateway is there", (*Session).gateway},
+		{"app and API answer through the Gateway, without an Ingress", (*Session).routed},
+	}},
 	{Name: "hpa", Components: []string{"metrics-server", "postgres"}, steps: []part{
 		{"metrics-server tells of the portal", (*Session).metered},
 		{"the portal is scaled out under load, and in again", (*Session).autoscale},

@@ -136,6 +136,11 @@ func merged(file string, values map[string]any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return amended(text, values)
+}
+
+// amended are values, as YAML, with others in them.
+func amended(text []byte, values map[string]any) ([]byte, error) {
 	all := map[string]any{}
 	if err := yaml.Unmarshal(text, &all); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -59,14 +60,50 @@ func (s *Session) serveGit(ctx context.Context) (string, error) {
 
 // startIngress runs a real ingress controller.
 func (s *Session) startIngress(ctx context.Context) (string, error) {
-	applied, err := s.apply(ctx, ingressManifest)
+	controller, err := ingressController()
 	if err != nil {
 		return "", err
 	}
-	if err := manifests.Wait(ctx, s.Client, applied); err != nil {
-		return "", err
+	return manifests.Images(controller)[0], s.runIngress(ctx, controller)
+}
+
+// ingressController is the session's, with arguments more.
+func ingressController(more ...string) ([]*unstructured.Unstructured, error) {
+	objects, err := manifests.Decode(bytes.NewReader(ingressManifest))
+	if err != nil {
+		return nil, err
 	}
-	return manifests.Images(applied)[0], nil
+	for _, o := range objects {
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		containers, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		if err != nil {
+			return nil, err
+		}
+		container, ok := containers[0].(map[string]any)
+		if !ok {
+			return nil, errors.New("the ingress controller has no container")
+		}
+		args, _, err := unstructured.NestedStringSlice(container, "args")
+		if err != nil {
+			return nil, err
+		}
+		if err := unstructured.SetNestedStringSlice(container, append(args, more...), "args"); err != nil {
+			return nil, err
+		}
+		return objects, unstructured.SetNestedSlice(o.Object, containers, "spec", "template", "spec", "containers")
+	}
+	return nil, errors.New("the ingress controller has no Deployment")
+}
+
+// runIngress applies an ingress controller and waits until it runs.
+func (s *Session) runIngress(ctx context.Context, controller []*unstructured.Unstructured) error {
+	applied, err := manifests.Apply(ctx, s.Client, controller, manifests.Options{})
+	if err != nil {
+		return err
+	}
+	return manifests.Wait(ctx, s.Client, applied)
 }
 
 func (s *Session) apply(ctx context.Context, yaml []byte) ([]*unstructured.Unstructured, error) {
@@ -96,15 +133,19 @@ func (s *Session) syncRelease(ctx context.Context) (string, error) {
 	return s.syncWith(ctx, values)
 }
 
-// syncWith has Argo CD deploy the release with values above the chart's own.
-func (s *Session) syncWith(ctx context.Context, values []byte) (string, error) {
-	app := sync.Application{
+// deployed is the portal as Argo CD deploys it, with values above the chart's own.
+func (s *Session) deployed(values []byte) sync.Application {
+	return sync.Application{
 		Name: application, Repo: s.repo, Path: s.Chart, Revision: s.Branch,
 		Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
 		DestinationNamespace: namespace, Values: values,
 	}
+}
+
+// syncWith has Argo CD deploy the release with values above the chart's own.
+func (s *Session) syncWith(ctx context.Context, values []byte) (string, error) {
 	_, absent := sync.Read(ctx, s.Client, sync.DefaultNamespace, application)
-	if _, err := app.Apply(ctx, s.Client); err != nil {
+	if _, err := s.deployed(values).Apply(ctx, s.Client); err != nil {
 		return "", err
 	}
 	result, err := s.wait(ctx, s.Revision)

@@ -76,9 +76,9 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	faults []string,
 
-	// Optional chart features to prove, on real components: upgrade, postgres, tls,
-	// gateway, hpa, spread (needs --workers 2), environments, networkpolicy, metrics, or
-	// all.
+	// Optional chart features to prove, on real components: upgrade, sign-in, postgres,
+	// tls, gateway, hpa, spread (needs --workers 2), environments, networkpolicy, metrics,
+	// or all.
 	//
 	// +optional
 	features []string,

@@ -14,8 +14,8 @@ import (
 // screenshot is the file in the folder of the proof.
 const screenshot = "portal.png"
 
-// browse signs in as a guest in a real browser, opens the catalog and takes a picture.
-func (s *Session) browse(ctx context.Context) (string, error) {
+// inBrowser has somebody who was never here visit the portal in a tab of a real browser.
+func (s *Session) inBrowser(ctx context.Context, visit func(context.Context) error) error {
 	ctx, cancel := remote.NewAllocator(ctx, s.Browser)
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -29,18 +29,29 @@ func (s *Session) browse(ctx context.Context) (string, error) {
 		err = chromedp.Do(ctx)
 	}
 	if err != nil {
-		return "", fmt.Errorf("open a tab in the browser at %s: %w", s.Browser, err)
+		return fmt.Errorf("open a tab in the browser at %s: %w", s.Browser, err)
 	}
-	failure := s.signInAsGuest(ctx)
-	// Of a failure too: what the portal shows then is evidence.
-	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.Out, screenshot), picture, 0o644)
+	return visit(ctx)
+}
+
+// browse signs in as a guest in a real browser, opens the catalog and takes a picture.
+func (s *Session) browse(ctx context.Context) (string, error) {
+	err := s.inBrowser(ctx, func(ctx context.Context) error {
+		failure := s.signInAsGuest(ctx)
+		// Of a failure too: what the portal shows then is evidence.
+		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.Out, screenshot), picture, 0o644)
+		}
+		if failure != nil {
+			return fmt.Errorf("sign in as guest and see the catalog at %s: %w", s.Ingress, failure)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
 	}
-	if failure != nil {
-		return "", fmt.Errorf("sign in as guest and see the catalog at %s: %w", s.Ingress, failure)
-	}
-	return "a guest signs in and sees backstage-backend and release-toolchain in the catalog; " + screenshot, err
+	return "a guest signs in and sees backstage-backend and release-toolchain in the catalog; " + screenshot, nil
 }
 
 // signInAsGuest ends at the catalog.

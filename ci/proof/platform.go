@@ -40,6 +40,10 @@ var features = []Feature{
 	{Name: "upgrade", Components: []string{}, steps: []part{
 		{"the chart is upgraded without a failed request", (*Session).upgrade},
 	}},
+	{Name: "sign-in", Components: []string{}, steps: []part{
+		{"people sign in with GitHub, and nobody as a guest", (*Session).gitHubSignIn},
+		{"a guest signs in again", (*Session).guestsAgain},
+	}},
 	{Name: "postgres", Components: []string{"postgres"}, steps: []part{
 		{"the portal keeps its catalog in PostgreSQL", (*Session).database},
 		{"the database is backed up", (*Session).backup},

@@ -63,6 +63,7 @@ var features = []Feature{
 	}},
 	{Name: "spread", Components: []string{"postgres"}, Workers: 2, steps: []part{
 		{"two pods are on two nodes", (*Session).spread},
+		{"a drain leaves the portal in service", (*Session).drained},
 	}},
 	{Name: "environments", Components: []string{"postgres"}, steps: []part{
 		{"three environments come from one ApplicationSet", (*Session).environments},

@@ -308,10 +308,7 @@ func (s *Session) stands(ctx context.Context, st stage, revision string, limit t
 	}); err != nil {
 		return nil, err
 	}
-	return sync.Wait{
-		Name: name, Namespace: sync.DefaultNamespace, Timeout: limit,
-		Want: sync.Want{Revision: revision, Image: s.Image, Digest: st.digest, Containers: portalContainers},
-	}.Until(ctx, s.Client)
+	return s.awaited(name, revision, st.digest, limit).Until(ctx, s.Client)
 }
 
 // applicationSets scales the controller of ApplicationSets, which the installation for one Application leaves out.

@@ -68,6 +68,7 @@ var features = []Feature{
 	{Name: "environments", Components: []string{"postgres"}, steps: []part{
 		{"three environments come from one ApplicationSet", (*Session).environments},
 		{"an image is promoted through them", (*Session).promotion},
+		{"Argo CD leaves an autoscaler's number of pods alone", (*Session).autoscaled},
 		{"an environment that leaves the list keeps what it has", (*Session).retire},
 	}},
 	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
 // metered installs metrics-server and waits until it knows the portal's pod.
@@ -111,6 +112,9 @@ func (s *Session) autoscale(ctx context.Context) (string, error) {
 	began := time.Now()
 	outErr := s.scaled(ctx, loadLasts, 2)
 	out := time.Since(began)
+	if outErr == nil {
+		outErr = s.leavesTwo(ctx)
+	}
 	said, err := s.podLog(ctx, loadPod)
 	if err := errors.Join(outErr, err, s.unload(ctx)); err != nil {
 		return "", fmt.Errorf("under load (%s): %w", lastLine(said), err)
@@ -119,8 +123,40 @@ func (s *Session) autoscale(ctx context.Context) (string, error) {
 	if err := s.scaled(ctx, 6*time.Minute, 1); err != nil {
 		return "", fmt.Errorf("after the load: %w", err)
 	}
-	return fmt.Sprintf("one pod under load at %s (%s) became two after %.1f s, and one again %.1f s after its end",
+	return fmt.Sprintf("one pod under load at %s (%s) became two after %.1f s, which Argo CD left alone, and one again %.1f s after its end",
 		address, lastLine(said), out.Seconds(), time.Since(began).Seconds()), nil
+}
+
+// leavesTwo has Argo CD compare anew what was scaled out, and find no difference.
+func (s *Session) leavesTwo(ctx context.Context) error {
+	tip, err := s.repository.tip(ctx)
+	if err != nil {
+		return err
+	}
+	return s.leaves(ctx, s.awaited(application, tip, s.Digest, s.Timeout), namespace, 2)
+}
+
+// leaves has Argo CD compare an Application anew, and sees that it finds no difference and leaves a number of pods alone.
+func (s *Session) leaves(ctx context.Context, w sync.Wait, namespace string, want int64) error {
+	w.Hard = true
+	if _, err := w.Until(ctx, s.Client); err != nil {
+		return err
+	}
+	got, err := s.replicas(ctx, namespace)
+	if err == nil && got != want {
+		err = fmt.Errorf("the Deployment of %s wants %d pods, not %d, after Argo CD has compared it", namespace, got, want)
+	}
+	return err
+}
+
+// replicas is how many pods the portal's Deployment in a namespace wants.
+func (s *Session) replicas(ctx context.Context, namespace string) (int64, error) {
+	deployment, err := s.getFrom(ctx, namespace, "apps/v1", "Deployment", application)
+	if err != nil {
+		return 0, err
+	}
+	number, _, err := unstructured.NestedInt64(deployment.Object, "spec", "replicas")
+	return number, err
 }
 
 func lastLine(s string) string {

@@ -178,8 +178,13 @@ func (s *Session) wait(ctx context.Context, revision string) (*sync.Result, erro
 
 // waitFor waits until the revision runs, by a digest of the release's image.
 func (s *Session) waitFor(ctx context.Context, revision, digest string, limit time.Duration) (*sync.Result, error) {
+	return s.awaited(application, revision, digest, limit).Until(ctx, s.Client)
+}
+
+// awaited is that an Application runs a revision, by a digest of the release's image.
+func (s *Session) awaited(name, revision, digest string, limit time.Duration) sync.Wait {
 	return sync.Wait{
-		Name: application, Namespace: sync.DefaultNamespace, Timeout: limit,
+		Name: name, Namespace: sync.DefaultNamespace, Timeout: limit,
 		Want: sync.Want{Revision: revision, Image: s.Image, Digest: digest, Containers: portalContainers},
-	}.Until(ctx, s.Client)
+	}
 }

@@ -69,6 +69,7 @@ var features = []Feature{
 		{"three environments come from one ApplicationSet", (*Session).environments},
 		{"an image is promoted through them", (*Session).promotion},
 		{"Argo CD leaves an autoscaler's number of pods alone", (*Session).autoscaled},
+		{"the project refuses what is not the portal's", (*Session).guarded},
 		{"an environment that leaves the list keeps what it has", (*Session).retire},
 	}},
 	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{

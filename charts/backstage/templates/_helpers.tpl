@@ -386,3 +386,17 @@ volumeMounts:
 {{- else }}[]
 {{- end }}
 {{- end }}
+
+{{/*
+The Gateways to attach to, as a list, with the defaults that the API server fills in: to Argo CD what is left out is a
+difference, unless it compares on the server.
+*/}}
+{{- define "backstage.parentRefs" -}}
+{{- $all := list }}
+{{- range .Values.httpRoute.parentRefs }}
+{{- $ref := dict "group" "gateway.networking.k8s.io" "kind" "Gateway" }}
+{{- range $key, $value := . }}{{ $_ := set $ref $key $value }}{{ end }}
+{{- $all = append $all $ref }}
+{{- end }}
+{{- toYaml $all }}
+{{- end }}

@@ -223,7 +223,7 @@ func TestDaggerwSets(t *testing.T) {
 		"workers, another way":        {"-m ci/kind call cluster --workers=2", "core cluster", both, flannel},
 		"workers, nothing there":      {"call e2e --workers 2", "core", both, both},
 		"workers again":               {"call e2e --workers=2", "core cluster flannel", both, none},
-		"a feature":                   {"call e2e --features tls", "core cluster", "up --set cluster,cert-manager\n", "up --set cert-manager\n"},
+		"a feature":                   {"call e2e --features tls", "core cluster", "up --set cluster,postgres,cert-manager\n", "up --set postgres,cert-manager\n"},
 		"features":                    {"call e2e --features=hpa,metrics --workers 0", "core cluster postgres", "up --set cluster,postgres,metrics-server,prometheus\n", "up --set metrics-server,prometheus\n"},
 		"features, a bucket":          {"call e2e --features s3", "core cluster", "up --set cluster,postgres,s3\n", "up --set postgres,s3\n"},
 		"features, traces":            {"call e2e --features traces", "core cluster", "up --set cluster,otel\n", "up --set otel\n"},

@@ -61,15 +61,9 @@ func postgresValues() map[string]any {
 
 // provide has what the chart's database wants beforehand in a namespace: a Secret that is not in Git, and volumes.
 func (s *Session) provide(ctx context.Context, in string) error {
-	_, err := s.Client.Core.Secrets(in).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: databaseSecret},
-		StringData: map[string]string{"username": "backstage", "password": rand.Text()},
-	}, metav1.CreateOptions{FieldManager: manifests.Manager})
-	if apierrors.IsAlreadyExists(err) {
-		return nil // So are the volumes.
-	}
-	if err != nil {
-		return err
+	made, err := s.secret(ctx, in, databaseSecret, map[string]string{"username": "backstage", "password": rand.Text()})
+	if err != nil || !made {
+		return err // Where it was there, so are the volumes.
 	}
 	if s.platform.node, err = s.worker(ctx); err != nil {
 		return err
@@ -89,6 +83,24 @@ func (s *Session) provide(ctx context.Context, in string) error {
 	}
 	_, err = s.apply(ctx, yaml.Bytes())
 	s.platform.database = s.platform.database || in == namespace
+	return err
+}
+
+// secret makes a Secret, unless there is one of the name.
+func (s *Session) secret(ctx context.Context, in, name string, data map[string]string) (made bool, err error) {
+	_, err = s.Client.Core.Secrets(in).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// namespaced makes a namespace, unless there is one of the name.
+func (s *Session) namespaced(ctx context.Context, name string) error {
+	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
 	return err
 }
 
@@ -203,7 +215,12 @@ func (s *Session) catalog(ctx context.Context) (map[string]string, error) {
 
 // query asks the database itself.
 func (s *Session) query(ctx context.Context, sql string) (string, error) {
-	said, err := s.Client.Exec(ctx, namespace, databasePod, "postgresql", "sh", "-c", `exec psql --no-psqlrc --tuples-only --no-align --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$0"`, sql)
+	return s.psql(ctx, namespace, databasePod, sql)
+}
+
+// psql asks a PostgreSQL in its pod.
+func (s *Session) psql(ctx context.Context, in, pod, sql string) (string, error) {
+	said, err := s.Client.Exec(ctx, in, pod, "postgresql", "sh", "-c", `exec psql --no-psqlrc --tuples-only --no-align --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$0"`, sql)
 	return strings.TrimSpace(said), err
 }
 
@@ -212,23 +229,20 @@ var dumped = regexp.MustCompile(`backstage-[0-9TZ]+\.dump`)
 
 // backup runs the chart's CronJob now.
 func (s *Session) backup(ctx context.Context) (string, error) {
-	cron, err := s.get(ctx, "batch/v1", "CronJob", application+"-backup")
+	said, err := s.dump(ctx, "volume")
 	if err != nil {
 		return "", err
 	}
-	spec, found, err := unstructured.NestedMap(cron.Object, "spec", "jobTemplate", "spec")
-	if err == nil && !found {
-		err = fmt.Errorf("%s has no Job in it", kube.Name(cron))
-	}
+	return "the CronJob, run now: " + firstLine(said), nil
+}
+
+// dump runs the chart's CronJob now, as a Job of this name, notes the dump, and gives what was said.
+func (s *Session) dump(ctx context.Context, name string) (string, error) {
+	name = application + "-backup-" + name
+	job, err := s.backupJob(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	const name = application + "-backup-now"
-	job := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	job.SetAPIVersion("batch/v1")
-	job.SetKind("Job")
-	job.SetNamespace(namespace)
-	job.SetName(name)
 	if _, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{job}, manifests.Options{}); err != nil {
 		return "", err
 	}
@@ -242,7 +256,28 @@ func (s *Session) backup(ctx context.Context) (string, error) {
 	if s.platform.dump = dumped.FindString(said); s.platform.dump == "" {
 		return "", fmt.Errorf("the backup names no dump: %s", said)
 	}
-	return "the CronJob, run now: " + firstLine(said), nil
+	return said, nil
+}
+
+// backupJob is the Job that the chart's CronJob would make.
+func (s *Session) backupJob(ctx context.Context, name string) (*unstructured.Unstructured, error) {
+	cron, err := s.get(ctx, "batch/v1", "CronJob", application+"-backup")
+	if err != nil {
+		return nil, err
+	}
+	spec, found, err := unstructured.NestedMap(cron.Object, "spec", "jobTemplate", "spec")
+	if err == nil && !found {
+		err = fmt.Errorf("%s has no Job in it", kube.Name(cron))
+	}
+	if err != nil {
+		return nil, err
+	}
+	job := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	job.SetAPIVersion("batch/v1")
+	job.SetKind("Job")
+	job.SetNamespace(namespace)
+	job.SetName(name)
+	return job, nil
 }
 
 // restore loses the database's volume and has the chart bring the dump back.

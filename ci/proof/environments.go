@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"go.yaml.in/yaml/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -75,6 +76,8 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	for i, e := range checkout.Environments {
 		stages[i].Environment = e
 		values := environmentValues()
+		// A part of its own has cert-manager.
+		values["certManager"] = map[string]any{"certificate": map[string]any{"enabled": false}}
 		if i == 0 {
 			maps.Copy(values, map[string]any{"database": map[string]any{"type": "memory"}, "backup": map[string]any{"enabled": false}})
 		} else {
@@ -260,27 +263,39 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := sync.Delete(ctx, s.Client, sync.DefaultNamespace, portal, s.Timeout); err != nil {
 		return err
 	}
+	var namespaces []string
 	for _, st := range s.platform.stages {
-		if err := s.Client.Core.Namespaces().Delete(ctx, st.Namespace, metav1.DeleteOptions{}); err != nil {
+		namespaces = append(namespaces, st.Namespace)
+	}
+	if err := s.vacate(ctx, namespaces...); err != nil {
+		return err
+	}
+	_, err := s.applicationSets(ctx, 0)
+	return err
+}
+
+// vacate removes namespaces with all that is in them.
+func (s *Session) vacate(ctx context.Context, namespaces ...string) error {
+	for _, name := range namespaces {
+		if err := s.Client.Core.Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
 	}
-	for _, st := range s.platform.stages {
+	for _, name := range namespaces {
 		if err := until(ctx, s.Timeout, func(ctx context.Context) error {
-			_, err := s.Client.Core.Namespaces().Get(ctx, st.Namespace, metav1.GetOptions{})
+			_, err := s.Client.Core.Namespaces().Get(ctx, name, metav1.GetOptions{})
 			switch {
 			case apierrors.IsNotFound(err):
 				return nil
 			case err != nil:
 				return err
 			}
-			return fmt.Errorf("the namespace %s is still there", st.Namespace)
+			return fmt.Errorf("the namespace %s is still there", name)
 		}); err != nil {
 			return err
 		}
 	}
-	_, err := s.applicationSets(ctx, 0)
-	return err
+	return nil
 }
 
 // podsOf are the pods of the portal in a namespace that run well, by their identity.
@@ -329,16 +344,11 @@ const authSecret = "backstage-auth"
 
 // place makes an environment's namespace with what its sign-in and its database want beforehand.
 func (s *Session) place(ctx context.Context, namespace string, database bool) error {
-	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{FieldManager: manifests.Manager})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := s.namespaced(ctx, namespace); err != nil {
 		return err
 	}
 	// Nobody signs in with GitHub here, so no such app is needed; the backend starts with any.
-	_, err = s.Client.Core.Secrets(namespace).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: authSecret},
-		StringData: map[string]string{"AUTH_GITHUB_CLIENT_ID": rand.Text(), "AUTH_GITHUB_CLIENT_SECRET": rand.Text()},
-	}, metav1.CreateOptions{FieldManager: manifests.Manager})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := s.secret(ctx, namespace, authSecret, map[string]string{"AUTH_GITHUB_CLIENT_ID": rand.Text(), "AUTH_GITHUB_CLIENT_SECRET": rand.Text()}); err != nil {
 		return err
 	}
 	if !database {
@@ -347,23 +357,55 @@ func (s *Session) place(ctx context.Context, namespace string, database bool) er
 	return s.provide(ctx, namespace)
 }
 
-// environmentValues fit an environment into this cluster: it is small, and has no autoscaler's metrics. What wants further
-// components is proven by parts of its own, with those.
+// environmentValues fit an environment into this cluster: it is small, has no autoscaler's metrics, and knows none of the
+// Prometheus operator's kinds. All else is as in the environment's file; where no network enforces a policy, the policies
+// are there all the same.
 func environmentValues() map[string]any {
 	few := func(memory string) map[string]any {
 		return map[string]any{"requests": map[string]any{"cpu": "10m", "memory": memory}}
 	}
 	return map[string]any{
-		"resources":           map[string]any{"backend": few("256Mi"), "frontend": few("192Mi")},
-		"autoscaling":         map[string]any{"enabled": false},
-		"podDisruptionBudget": map[string]any{"enabled": false},
-		"networkPolicy":       map[string]any{"enabled": false},
-		"certManager":         map[string]any{"certificate": map[string]any{"enabled": false}},
-		"metrics": map[string]any{
-			"enabled": false, "serviceMonitor": map[string]any{"enabled": false},
-			"prometheusRule": map[string]any{"enabled": false}, "dashboard": map[string]any{"enabled": false},
-		},
+		"resources":   map[string]any{"backend": few("256Mi"), "frontend": few("192Mi")},
+		"autoscaling": map[string]any{"enabled": false},
+		"metrics":     map[string]any{"serviceMonitor": map[string]any{"enabled": false}, "prometheusRule": map[string]any{"enabled": false}},
 	}
+}
+
+// hardened is the last environment, the one with most of what the chart has.
+type hardened struct {
+	environments.Environment
+	// file has its values.
+	file   string
+	values struct {
+		Ingress     struct{ Hosts []string }
+		CertManager struct {
+			Certificate struct {
+				IssuerRef struct{ Name, Kind string } `yaml:"issuerRef"`
+			}
+		} `yaml:"certManager"`
+		NetworkPolicy map[string]any `yaml:"networkPolicy"`
+	}
+}
+
+// lastEnvironment reads prod in the working copy.
+func (s *Session) lastEnvironment() (hardened, error) {
+	checkout, err := environments.Read(s.repository.dir)
+	if err != nil {
+		return hardened{}, err
+	}
+	last := hardened{Environment: checkout.Environments[len(checkout.Environments)-1]}
+	last.file = filepath.Join(s.repository.dir, last.Values)
+	text, err := os.ReadFile(last.file)
+	if err != nil {
+		return hardened{}, err
+	}
+	if err := yaml.Unmarshal(text, &last.values); err != nil {
+		return hardened{}, fmt.Errorf("%s: %w", last.Values, err)
+	}
+	if v := last.values; len(v.Ingress.Hosts) == 0 || v.CertManager.Certificate.IssuerRef.Name == "" || v.NetworkPolicy["enabled"] != true {
+		return hardened{}, fmt.Errorf("%s has no host, no issuer or no network policy", last.Values)
+	}
+	return last, nil
 }
 
 // relative is a file of the repository as seen from the chart's folder.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,7 +17,8 @@ import (
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
-// strangers are two pods that have nothing to do with the portal, each in a namespace of its own. One of them listens.
+// strangers are pods in namespaces of their own: two that have nothing to do with the portal, of which one listens, and one
+// in that of Prometheus, as prod's values have it.
 //
 //go:embed strangers.yaml
 var strangers string
@@ -37,7 +39,7 @@ var networkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Ve
 // enforced is how long a network may take to know a policy.
 const enforced = 30 * time.Second
 
-// policed has the chart's NetworkPolicies let the drawn flows through and refuse others. Whether the network enforces
+// policed has the chart's NetworkPolicies, by prod's values, let the drawn flows through and refuse others. Whether the network enforces
 // any policy at all is tried first, on two pods of no one: without that, nothing here would say anything of the chart's.
 func (s *Session) policed(ctx context.Context) (string, error) {
 	if err := s.provide(ctx, namespace); err != nil {
@@ -62,7 +64,7 @@ func (s *Session) policed(ctx context.Context) (string, error) {
 	stranger := func(ctx context.Context, address string) error {
 		return s.reaches(ctx, "proof-stranger", "app=stranger", address)
 	}
-	control := listener + ":8080"
+	control := listener.Status.PodIP + ":8080"
 	if err := until(ctx, arrives, func(ctx context.Context) error { return stranger(ctx, control) }); err != nil {
 		return "", fmt.Errorf("without a policy: %w", err)
 	}
@@ -79,13 +81,12 @@ func (s *Session) policed(ctx context.Context) (string, error) {
 	if err := until(ctx, arrives, func(ctx context.Context) error { return stranger(ctx, control) }); err != nil {
 		return "", fmt.Errorf("after the policy was gone: %w", err)
 	}
+	prod, err := s.lastEnvironment()
+	if err != nil {
+		return "", err
+	}
 	values := postgresValues()
-	maps.Copy(values, map[string]any{"networkPolicy": map[string]any{
-		"enabled": true,
-		"ingressController": []any{map[string]any{
-			"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": "traefik"}},
-		}},
-	}})
+	maps.Copy(values, map[string]any{"networkPolicy": prod.values.NetworkPolicy, "metrics": map[string]any{"enabled": true}})
 	if err := s.shape(ctx, "test: deny all but the drawn flows", values); err != nil {
 		return "", err
 	}
@@ -107,8 +108,9 @@ func (s *Session) flows(ctx context.Context, stranger func(context.Context, stri
 		what, address string
 		from          func(context.Context, string) error
 	}{
-		{"a stranger to the API", portal + ":4001", stranger},
-		{"a stranger to the database", database + ":5432", stranger},
+		{"a stranger to the API", portal.Status.PodIP + ":4001", stranger},
+		{"a stranger to the metrics", portal.Status.PodIP + ":9464", stranger},
+		{"a stranger to the database", database.Status.PodIP + ":5432", stranger},
 		{"the portal to a stranger", listener, fromPortal},
 	}
 	var names []string
@@ -117,6 +119,9 @@ func (s *Session) flows(ctx context.Context, stranger func(context.Context, stri
 			return "", fmt.Errorf("%s is let through: %w", r.what, err)
 		}
 		names = append(names, r.what)
+	}
+	if err := s.reaches(ctx, "monitoring", "app=scraper", portal.Status.PodIP+":9464"); err != nil {
+		return "", fmt.Errorf("Prometheus' namespace to the metrics: %w", err)
 	}
 	if err := fromPortal(ctx, application+"-database:5432"); err != nil {
 		return "", fmt.Errorf("the portal to name server and database: %w", err)
@@ -130,7 +135,7 @@ func (s *Session) flows(ctx context.Context, stranger func(context.Context, stri
 	if _, err := s.entities(ctx); err != nil {
 		return "", err
 	}
-	return "let through: the ingress controller to app and API, the portal to name server and database; refused: " + strings.Join(names, ", "), nil
+	return "by prod's values let through: the ingress controller to app and API, Prometheus' namespace to the metrics, the portal to name server and database; refused: " + strings.Join(names, ", "), nil
 }
 
 // refuses says whether an address is not reached.
@@ -146,18 +151,18 @@ func refuses(ctx context.Context, from func(context.Context, string) error, addr
 	return err
 }
 
-// podOf is the address of the one pod with these labels.
-func (s *Session) podOf(ctx context.Context, namespace, labels string) (string, error) {
+// podOf is a pod with these labels that runs and is not on its way out.
+func (s *Session) podOf(ctx context.Context, namespace, labels string) (*corev1.Pod, error) {
 	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, p := range list.Items {
 		if p.DeletionTimestamp == nil {
-			return p.Status.PodIP, nil
+			return &p, nil
 		}
 	}
-	return "", fmt.Errorf("no pod of %s runs in %s", labels, namespace)
+	return nil, fmt.Errorf("no pod of %s runs in %s", labels, namespace)
 }
 
 // connects tries to reach HOST:PORT from a container with Node.
@@ -176,19 +181,13 @@ func (e *errUnreached) Error() string { return e.address + " is not reached: " +
 
 // reaches says whether a pod with these labels reaches an address.
 func (s *Session) reaches(ctx context.Context, namespace, labels, address string) error {
-	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
+	pod, err := s.podOf(ctx, namespace, labels)
 	if err != nil {
 		return err
 	}
-	for _, p := range list.Items {
-		if p.DeletionTimestamp != nil {
-			continue
-		}
-		said, err := s.Client.Exec(ctx, namespace, p.Name, p.Spec.Containers[0].Name, "node", "-e", connects, address)
-		if err == nil && strings.TrimSpace(said) != "reached" {
-			err = &errUnreached{address, strings.TrimSpace(said)}
-		}
-		return err
+	said, err := s.Client.Exec(ctx, namespace, pod.Name, pod.Spec.Containers[0].Name, "node", "-e", connects, address)
+	if err == nil && strings.TrimSpace(said) != "reached" {
+		err = &errUnreached{address, strings.TrimSpace(said)}
 	}
-	return fmt.Errorf("no pod of %s runs in %s", labels, namespace)
+	return err
 }

@@ -49,9 +49,12 @@ var features = []Feature{
 		{"the database is backed up", (*Session).backup},
 		{"a lost database is restored, no entity less", (*Session).restore},
 	}},
-	{Name: "tls", Components: []string{"cert-manager"}, steps: []part{
+	{Name: "tls", Components: []string{"cert-manager", "postgres"}, steps: []part{
 		{"cert-manager runs", (*Session).issues},
 		{"HTTPS answers with the certificate that was issued", (*Session).https},
+		{"prod's values lead to a certificate for its host", (*Session).production},
+		{"the portal talks TLS to an external PostgreSQL", (*Session).externalTLS},
+		{"the release's own PostgreSQL serves TLS", (*Session).databaseTLS},
 	}},
 	{Name: "gateway", Components: []string{"gateway-api"}, steps: []part{
 		{"a Gateway is there", (*Session).gateway},

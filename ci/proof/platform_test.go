@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -155,7 +154,8 @@ func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
 	}
 	for _, e := range checkout.Environments {
 		values := environmentValues()
-		maps.Copy(values, postgresValues())
+		merge(values, postgresValues())
+		values["certManager"] = map[string]any{"certificate": map[string]any{"enabled": false}}
 		values["image"] = map[string]any{"tag": "a", "digest": "sha256:" + strings.Repeat("0", 64)}
 		text, err := merged(filepath.Join(root, e.Values), values)
 		if err != nil {
@@ -170,7 +170,7 @@ func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
 			t.Fatalf("%s: %v", e.Name, err)
 		}
 		for _, m := range rendered.Manifests {
-			if strings.Contains(m.Group, "cert-manager") || strings.Contains(m.Group, "coreos") || m.Kind == "NetworkPolicy" || m.Kind == "HorizontalPodAutoscaler" {
+			if strings.Contains(m.Group, "cert-manager") || strings.Contains(m.Group, "coreos") || m.Kind == "HorizontalPodAutoscaler" {
 				t.Errorf("%s has a %s, which this cluster does not know", e.Name, m.Kind)
 			}
 			if m.Kind != "Deployment" {
@@ -185,6 +185,38 @@ func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestLastEnvironment(t *testing.T) {
+	t.Parallel()
+	s := &Session{repository: &repository{dir: "../.."}}
+	prod, err := s.lastEnvironment()
+	if err != nil || prod.Name != "prod" || prod.values.CertManager.Certificate.IssuerRef.Kind != "ClusterIssuer" {
+		t.Errorf("got %+v, %v", prod, err)
+	}
+	// Its policies let the namespace scrape that a stranger of the proof is in.
+	if got := fmt.Sprint(prod.values.NetworkPolicy["prometheus"]); !strings.Contains(got, "kubernetes.io/metadata.name:monitoring") || !strings.Contains(strangers, "name: monitoring\n") {
+		t.Errorf("Prometheus is in %s", got)
+	}
+}
+
+func TestEncrypted(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ row, want, err string }{
+		"all":      {"5 5 TLSv1.3", "all 5 connections to it are by TLSv1.3", ""},
+		"not all":  {"5 4 TLSv1.3", "", "1 of the 5 connections to PostgreSQL are without TLS"},
+		"none":     {"0 0 none", "", "PostgreSQL has no connection of a pod"},
+		"no words": {"", "", `PostgreSQL says of its connections "": EOF`},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := encrypted(c.row)
+			if got != c.want || text(err) != c.err {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
 	}
 }
 
@@ -242,7 +274,8 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		yaml  string
 		kinds string
 	}{
-		"strangers":  {strangers, "Namespace Namespace Deployment Deployment"},
+		"strangers":  {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
+		"external":   {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
 		"deny all":   {denyAll, "NetworkPolicy"},
 		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus"},
 	} {
@@ -305,12 +338,17 @@ func TestCertificateIsVerified(t *testing.T) {
 	s := &Session{HTTPS: server.URL}
 	trusted := x509.NewCertPool()
 	trusted.AddCert(server.Certificate())
-	got, err := s.overTLS(t.Context(), trusted)
+	// The name is another one than that of the address.
+	got, err := s.overTLS(t.Context(), "example.com", trusted)
 	if err != nil || !got.Equal(server.Certificate()) {
 		t.Errorf("got %v, %v", got, err)
 	}
+	var wrong x509.HostnameError
+	if _, err := s.overTLS(t.Context(), "portal.example.org", trusted); !errors.As(err, &wrong) {
+		t.Errorf("a name that it is not for: %v", err)
+	}
 	var unknown x509.UnknownAuthorityError
-	if _, err := s.overTLS(t.Context(), x509.NewCertPool()); !errors.As(err, &unknown) {
+	if _, err := s.overTLS(t.Context(), "example.com", x509.NewCertPool()); !errors.As(err, &unknown) {
 		t.Errorf("an authority that nobody knows: %v", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -11,10 +11,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
 // issues installs cert-manager and waits until its webhook takes an Issuer: the API server has to be told of its
@@ -48,50 +51,125 @@ func (s *Session) https(ctx context.Context) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	secret, err := s.Client.Core.Secrets(namespace).Get(ctx, application+"-tls", metav1.GetOptions{})
-	if err != nil {
-		return "", err
-	}
-	issued, err := certificate(secret.Data["tls.crt"])
-	if err != nil {
-		return "", fmt.Errorf("tls.crt of the Secret: %w", err)
-	}
-	authority := x509.NewCertPool()
-	if !authority.AppendCertsFromPEM(secret.Data["ca.crt"]) {
-		return "", errors.New("the Secret has no ca.crt")
-	}
 	address, err := url.Parse(s.HTTPS)
 	if err != nil {
 		return "", err
 	}
-	var served *x509.Certificate
-	if err := until(ctx, arrives, func(ctx context.Context) (err error) {
-		served, err = s.overTLS(ctx, authority)
-		return err
-	}); err != nil {
+	issued, err := s.presented(ctx, namespace, address.Hostname())
+	if err != nil {
 		return "", err
-	}
-	if !served.Equal(issued) {
-		return "", fmt.Errorf("the ingress answers with the certificate %s, not with %s", served.SerialNumber, issued.SerialNumber)
-	}
-	var unknown x509.UnknownAuthorityError
-	if _, err := s.overTLS(ctx, x509.NewCertPool()); !errors.As(err, &unknown) {
-		return "", fmt.Errorf("who does not know the authority is not told so: %v", err)
 	}
 	return fmt.Sprintf("%s/ is the app, with the certificate %x of %s, valid until %s, verified against the Secret's authority and by no other",
 		s.HTTPS, issued.SerialNumber, address.Hostname(), issued.NotAfter.Format(time.DateOnly)), nil
 }
 
-// overTLS asks for the app with some authorities in trust, and gives the certificate that answered.
-func (s *Session) overTLS(ctx context.Context, trusted *x509.CertPool) (*x509.Certificate, error) {
+// presented asks for the app by a host's name, and gives the certificate that answers: the one in the Secret of a release,
+// to those who trust the authority in it, and to no others.
+func (s *Session) presented(ctx context.Context, in, host string) (*x509.Certificate, error) {
+	secret, err := s.Client.Core.Secrets(in).Get(ctx, application+"-tls", metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	issued, err := certificate(secret.Data["tls.crt"])
+	if err != nil {
+		return nil, fmt.Errorf("tls.crt of the Secret: %w", err)
+	}
+	trusted := x509.NewCertPool()
+	if !trusted.AppendCertsFromPEM(secret.Data["ca.crt"]) {
+		return nil, errors.New("the Secret has no ca.crt")
+	}
+	var served *x509.Certificate
+	if err := until(ctx, arrives, func(ctx context.Context) (err error) {
+		served, err = s.overTLS(ctx, host, trusted)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if !served.Equal(issued) {
+		return nil, fmt.Errorf("the ingress answers with the certificate %s, not with %s", served.SerialNumber, issued.SerialNumber)
+	}
+	var unknown x509.UnknownAuthorityError
+	if _, err := s.overTLS(ctx, host, x509.NewCertPool()); !errors.As(err, &unknown) {
+		return nil, fmt.Errorf("who does not know the authority is not told so: %v", err)
+	}
+	return issued, nil
+}
+
+// production deploys prod's values, as they stand but for what fits them into this cluster, and asks for the portal by
+// prod's name.
+func (s *Session) production(ctx context.Context) (string, error) {
+	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
+		return "", err
+	}
+	prod, err := s.lastEnvironment()
+	if err != nil {
+		return "", err
+	}
+	host, issuer := prod.values.Ingress.Hosts[0], prod.values.CertManager.Certificate.IssuerRef
+	ca, err := s.certified(ctx, authority, issuer.Name)
+	if err != nil {
+		return "", err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(ca)
+	if _, err := s.overTLS(ctx, host, trusted); err == nil {
+		return "", fmt.Errorf("%s has a certificate before prod is deployed", host)
+	}
+	// Another namespace than prod's own: what is bound to that namespace is for the environments' part.
+	st := stage{Environment: prod.Environment, digest: s.Digest}
+	st.Namespace = "proof-" + prod.Name
+	if err := s.place(ctx, st.Namespace, true); err != nil {
+		return "", err
+	}
+	if st.tag, err = s.tag(ctx); err != nil {
+		return "", err
+	}
+	values := environmentValues()
+	merge(values, postgresValues())
+	merge(values, map[string]any{"image": map[string]any{"tag": st.tag, "digest": st.digest}})
+	all, err := merged(prod.file, values)
+	if err != nil {
+		return "", err
+	}
+	revision, err := s.repository.tip(ctx)
+	if err != nil {
+		return "", err
+	}
+	app := sync.Application{
+		Name: application + "-" + st.Name, Release: application, Repo: s.repo, Path: s.Chart, Revision: s.Branch,
+		DestinationNamespace: st.Namespace, Values: all,
+	}
+	if _, err := app.Apply(ctx, s.Client); err != nil {
+		return "", err
+	}
+	if _, err := s.stands(ctx, st, revision, s.Timeout); err != nil {
+		return "", err
+	}
+	issued, err := s.presented(ctx, st.Namespace, host)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Equal(issued.DNSNames, prod.values.Ingress.Hosts) || issued.Issuer.CommonName != authority {
+		return "", fmt.Errorf("the certificate is for %q, of %s", issued.DNSNames, issued.Issuer)
+	}
+	if err := errors.Join(sync.Delete(ctx, s.Client, sync.DefaultNamespace, app.Name, s.Timeout), s.vacate(ctx, st.Namespace)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("deployed with its own values, prod answers as %s with the certificate %x, which the %s %s gave it; before, nothing there was trusted",
+		host, issued.SerialNumber, issuer.Kind, issuer.Name), nil
+}
+
+// overTLS asks for the app by a host's name with some authorities in trust, and gives the certificate that answered.
+func (s *Session) overTLS(ctx context.Context, host string, trusted *x509.CertPool) (*x509.Certificate, error) {
 	client := &http.Client{
 		Timeout:   10 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}},
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: host, MinVersion: tls.VersionTLS12}},
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.HTTPS+"/", nil)
 	if err != nil {
 		return nil, err
 	}
+	r.Host = host
 	answer, err := client.Do(r)
 	if err != nil {
 		return nil, err
@@ -102,7 +180,7 @@ func (s *Session) overTLS(ctx context.Context, trusted *x509.CertPool) (*x509.Ce
 		return nil, err
 	}
 	if answer.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(title)) {
-		return nil, fmt.Errorf("%s/ is not the app: %s", s.HTTPS, answer.Status)
+		return nil, fmt.Errorf("%s/ is not the app of %s: %s", s.HTTPS, host, answer.Status)
 	}
 	return answer.TLS.PeerCertificates[0], nil
 }

@@ -30,8 +30,10 @@ var ErrApplication = errors.New("invalid application")
 
 // Application is a chart in Git that Argo CD keeps running.
 type Application struct {
-	// Name of the Application, and of the Helm release.
+	// Name of the Application.
 	Name string
+	// Release is the name of the Helm release; empty: that of the Application.
+	Release string
 	// Namespace of the Application: Argo CD's.
 	Namespace string
 	// Project is an AppProject of that namespace.
@@ -53,7 +55,7 @@ type Application struct {
 // Validate says in one sentence what is wrong.
 func (a Application) Validate() error {
 	for _, n := range []struct{ what, name string }{
-		{"name", a.Name}, {"namespace", a.Namespace}, {"project", a.Project}, {"destination namespace", a.DestinationNamespace},
+		{"name", a.Name}, {"release", cmp.Or(a.Release, a.Name)}, {"namespace", a.Namespace}, {"project", a.Project}, {"destination namespace", a.DestinationNamespace},
 	} {
 		if len(validation.IsDNS1123Label(n.name)) > 0 {
 			return fmt.Errorf("%w: the %s %q; lower-case letters, digits and dashes make one", ErrApplication, n.what, n.name)
@@ -84,6 +86,7 @@ func (a Application) Validate() error {
 func (a Application) defaults() Application {
 	a.Namespace = cmp.Or(a.Namespace, DefaultNamespace)
 	a.Project = cmp.Or(a.Project, DefaultProject)
+	a.Release = cmp.Or(a.Release, a.Name)
 	return a
 }
 
@@ -91,7 +94,7 @@ func (a Application) defaults() Application {
 // what is gone pruned.
 func (a Application) Object() *unstructured.Unstructured {
 	a = a.defaults()
-	helm := map[string]any{"releaseName": a.Name}
+	helm := map[string]any{"releaseName": a.Release}
 	if len(a.Values) > 0 {
 		helm["values"] = string(a.Values)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
@@ -35,5 +36,24 @@ func TestDelete(t *testing.T) {
 	}
 	if !cascades {
 		t.Errorf("what it deployed would stay: %v", d.Actions())
+	}
+}
+
+func TestReleaseOfAnotherName(t *testing.T) {
+	t.Parallel()
+	for release, want := range map[string]string{"": "backstage", "portal": "portal"} {
+		a := app()
+		a.Release = release
+		if err := a.defaults().Validate(); err != nil {
+			t.Error(err)
+		}
+		if got, _, _ := unstructured.NestedString(a.Object().Object, "spec", "source", "helm", "releaseName"); got != want {
+			t.Errorf("the release is %q, not %q", got, want)
+		}
+	}
+	a := app()
+	a.Release = "Portal"
+	if err := a.defaults().Validate(); err == nil || !strings.Contains(err.Error(), `the release "Portal"`) {
+		t.Errorf("got %v", err)
 	}
 }

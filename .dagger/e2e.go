@@ -76,7 +76,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 	// +optional
 	faults []string,
 
-	// Optional chart features to prove, on real components: upgrade, sign-in, postgres,
+	// Optional chart features to prove, on real components: upgrade, sign-in, postgres, s3,
 	// tls, gateway, hpa, spread (needs --workers 2), environments, networkpolicy, metrics,
 	// or all.
 	//

@@ -60,6 +60,7 @@ var components = map[string]component{
 		},
 		images: []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
 	},
+	"s3": {images: []string{s3Image, rcloneImage}},
 }
 
 // canal is Calico's manifest of flannel's network with Calico's policies, with the

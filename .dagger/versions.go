@@ -68,6 +68,14 @@ const (
 	// renovate: datasource=docker depName=quay.io/prometheus/prometheus
 	prometheusImage = "quay.io/prometheus/prometheus:v3.16.0"
 
+	// s3Image is the server of buckets of ci/proof/s3.yaml.
+	// renovate: datasource=docker depName=versity/versitygw
+	s3Image = "docker.io/versity/versitygw:v1.8.0"
+
+	// rcloneImage copies dumps into a bucket, for charts/backstage, in its values.
+	// renovate: datasource=docker depName=rclone/rclone
+	rcloneImage = "docker.io/rclone/rclone:1.71.2"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

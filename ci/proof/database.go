@@ -126,6 +126,11 @@ func (s *Session) worker(ctx context.Context) (string, error) {
 const registered = 25
 
 func (s *Session) database(ctx context.Context) (string, error) {
+	return s.keeps(ctx, postgresValues())
+}
+
+// keeps has the portal keep its catalog in a PostgreSQL of its own, with what somebody registers in it.
+func (s *Session) keeps(ctx context.Context, values map[string]any) (string, error) {
 	if err := s.provide(ctx, namespace); err != nil {
 		return "", err
 	}
@@ -133,31 +138,20 @@ func (s *Session) database(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	values := postgresValues()
 	values["appConfig"] = map[string]any{"backend": map[string]any{"reading": map[string]any{"allow": []any{map[string]any{"host": file.Host}}}}}
 	if err := s.shape(ctx, "test: give the portal a PostgreSQL", values); err != nil {
 		return "", err
 	}
-	if err := until(ctx, arrives, s.signIn); err != nil {
+	if err := s.served(ctx); err != nil {
 		return "", err
 	}
-	if _, err := s.entities(ctx); err != nil {
+	if err := s.register(ctx, file); err != nil {
 		return "", err
-	}
-	body, err := json.Marshal(map[string]string{"type": "url", "target": file.String()})
-	if err != nil {
-		return "", err
-	}
-	if err := until(ctx, arrives, func(ctx context.Context) error {
-		_, err := request(ctx, http.MethodPost, s.Ingress+"/api/catalog/locations", s.token, bytes.NewReader(body))
-		return err
-	}); err != nil {
-		return "", fmt.Errorf("register entities: %w", err)
 	}
 	if s.platform.catalog, err = s.settledCatalog(ctx); err != nil {
 		return "", err
 	}
-	held, err := s.query(ctx, "select count(*) from catalog.final_entities where final_entity is not null")
+	held, err := s.query(ctx, entitiesHeld)
 	if err != nil {
 		return "", err
 	}
@@ -165,6 +159,27 @@ func (s *Session) database(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("PostgreSQL holds %s entities, the portal lists %s", held, want)
 	}
 	return fmt.Sprintf("%s in its own StatefulSet holds the %s entities that the portal lists, %d of them registered by a guest", databasePod, held, registered), nil
+}
+
+// entitiesHeld is the question how many entities a database holds.
+const entitiesHeld = "select count(*) from catalog.final_entities where final_entity is not null"
+
+// register registers a file of entities, unless an earlier part did.
+func (s *Session) register(ctx context.Context, file *url.URL) error {
+	if s.platform.catalog != nil {
+		return nil
+	}
+	body, err := json.Marshal(map[string]string{"type": "url", "target": file.String()})
+	if err != nil {
+		return err
+	}
+	if err := until(ctx, arrives, func(ctx context.Context) error {
+		_, err := request(ctx, http.MethodPost, s.Ingress+"/api/catalog/locations", s.token, bytes.NewReader(body))
+		return err
+	}); err != nil {
+		return fmt.Errorf("register entities: %w", err)
+	}
+	return nil
 }
 
 // settledCatalog is the catalog once it has what was registered and does not grow any more.
@@ -248,7 +263,7 @@ func (s *Session) dump(ctx context.Context, name string) (string, error) {
 	}
 	var said string
 	if err := until(ctx, 5*time.Minute, func(ctx context.Context) (err error) {
-		said, err = s.jobLog(ctx, name)
+		said, err = s.jobLog(ctx, name, corev1.PodSucceeded)
 		return err
 	}); err != nil {
 		return "", err
@@ -280,8 +295,12 @@ func (s *Session) backupJob(ctx context.Context, name string) (*unstructured.Uns
 	return job, nil
 }
 
-// restore loses the database's volume and has the chart bring the dump back.
-func (s *Session) restore(ctx context.Context) (string, error) {
+// restores is the step that loses the database's volume and has the chart bring the dump back from where its values have it.
+func restores(values func() map[string]any) func(*Session, context.Context) (string, error) {
+	return func(s *Session, ctx context.Context) (string, error) { return s.restore(ctx, values) }
+}
+
+func (s *Session) restore(ctx context.Context, values func() map[string]any) (string, error) {
 	began := time.Now()
 	if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "sh", "-c", "rm -rf "+volumes+"/"+namespace+"/"+dataClaim+"/*"); err != nil {
 		return "", err
@@ -310,9 +329,9 @@ func (s *Session) restore(ctx context.Context) (string, error) {
 	if err := s.lost(ctx); err != nil {
 		return "", err
 	}
-	values := postgresValues()
-	values["restore"] = map[string]any{"from": s.platform.dump}
-	revision, err := s.shaped(ctx, "test: restore "+s.platform.dump, values)
+	restoring := values()
+	restoring["restore"] = map[string]any{"from": s.platform.dump}
+	revision, err := s.shaped(ctx, "test: restore "+s.platform.dump, restoring)
 	if err != nil {
 		return "", err
 	}
@@ -334,7 +353,7 @@ func (s *Session) restore(ctx context.Context) (string, error) {
 	if !strings.Contains(said, s.platform.dump) {
 		return "", fmt.Errorf("the restore says nothing of %s: %q", s.platform.dump, said)
 	}
-	if err := s.shape(ctx, "test: serve again", postgresValues()); err != nil {
+	if err := s.shape(ctx, "test: serve again", values()); err != nil {
 		return "", err
 	}
 	if err := until(ctx, arrives, s.signIn); err != nil {
@@ -412,28 +431,28 @@ func (s *Session) getFrom(ctx context.Context, namespace, apiVersion, kind, name
 	return r.Get(ctx, name, metav1.GetOptions{})
 }
 
-// jobLog is what the pod of a Job said that succeeded.
-func (s *Session) jobLog(ctx context.Context, job string) (string, error) {
+// jobLog is what the pod of a Job said that ended in a phase.
+func (s *Session) jobLog(ctx context.Context, job string, phase corev1.PodPhase) (string, error) {
 	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "batch.kubernetes.io/job-name=" + job})
 	if err != nil {
 		return "", err
 	}
 	for _, p := range list.Items {
-		if p.Status.Phase == corev1.PodSucceeded {
+		if p.Status.Phase == phase {
 			return s.podLog(ctx, p.Name)
 		}
 	}
-	return "", fmt.Errorf("no pod of the Job %s has succeeded", job)
+	return "", fmt.Errorf("no pod of the Job %s has %s", job, strings.ToLower(string(phase)))
 }
 
-// podLog is what a pod of one container has said.
+// podLog is what a pod of the portal's namespace said that has one container.
 func (s *Session) podLog(ctx context.Context, pod string) (string, error) {
-	return s.containerLog(ctx, pod, "")
+	return s.logOf(ctx, namespace, pod, "")
 }
 
-// containerLog is what a container of a pod has said.
-func (s *Session) containerLog(ctx context.Context, pod, container string) (string, error) {
-	stream, err := s.Client.Core.Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container}).Stream(ctx)
+// logOf is what a container said.
+func (s *Session) logOf(ctx context.Context, in, pod, container string) (string, error) {
+	stream, err := s.Client.Core.Pods(in).GetLogs(pod, &corev1.PodLogOptions{Container: container}).Stream(ctx)
 	if err != nil {
 		return "", err
 	}

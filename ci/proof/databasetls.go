@@ -96,7 +96,7 @@ func (s *Session) externalTLS(ctx context.Context) (string, error) {
 	ask := func(ctx context.Context, sql string) (string, error) {
 		return s.psql(ctx, externalNamespace, pod.Name, sql)
 	}
-	held, err := ask(ctx, "select count(*) from catalog.final_entities where final_entity is not null")
+	held, err := ask(ctx, entitiesHeld)
 	if err != nil {
 		return "", err
 	}

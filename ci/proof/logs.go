@@ -39,7 +39,7 @@ func (s *Session) logs(ctx context.Context) (string, error) {
 		var lines, told int
 		// What was said of the request arrives in the log a little later.
 		if err := until(ctx, 10*time.Second, func(ctx context.Context) error {
-			said, err := s.containerLog(ctx, pod.Name, c.Name)
+			said, err := s.logOf(ctx, namespace, pod.Name, c.Name)
 			if err != nil {
 				return err
 			}

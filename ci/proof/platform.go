@@ -47,7 +47,12 @@ var features = []Feature{
 	{Name: "postgres", Components: []string{"postgres"}, steps: []part{
 		{"the portal keeps its catalog in PostgreSQL", (*Session).database},
 		{"the database is backed up", (*Session).backup},
-		{"a lost database is restored, no entity less", (*Session).restore},
+		{"a lost database is restored, no entity less", restores(postgresValues)},
+	}},
+	{Name: "s3", Components: []string{"postgres", "s3"}, steps: []part{
+		{"an S3 server has a bucket", (*Session).serveBucket},
+		{"the database is backed up into the bucket", (*Session).backupToBucket},
+		{"a lost database is restored from the bucket, no entity less", restores(bucketValues)},
 	}},
 	{Name: "tls", Components: []string{"cert-manager", "postgres"}, steps: []part{
 		{"cert-manager runs", (*Session).issues},

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -274,10 +275,9 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		yaml  string
 		kinds string
 	}{
-		"strangers":  {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
-		"external":   {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
-		"deny all":   {denyAll, "NetworkPolicy"},
-		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus"},
+		"strangers": {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
+		"external":  {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
+		"s3":        {string(s3Manifest), "Deployment Service"},
 	} {
 		objects, err := manifests.Decode(strings.NewReader(c.yaml))
 		if err != nil {
@@ -290,6 +290,44 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		if got := strings.Join(kinds, " "); got != c.kinds {
 			t.Errorf("%s has %s, want %s", name, got, c.kinds)
 		}
+	}
+}
+
+// The manifests of the proof's own run the images that the cluster's registry has.
+func TestImagesOfThePlatform(t *testing.T) {
+	t.Parallel()
+	versions, err := os.ReadFile("../../.dagger/versions.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, yaml := range [][]byte{externalDatabase, s3Manifest, prometheusManifest} {
+		for _, image := range regexp.MustCompile(`image: (.+)`).FindAllSubmatch(yaml, -1) {
+			if !strings.Contains(string(versions), fmt.Sprintf("Image = %q", image[1])) {
+				t.Errorf("versions.go has another image than %s", image[1])
+			}
+		}
+	}
+}
+
+func TestInBucket(t *testing.T) {
+	t.Parallel()
+	const root, put, gone = "bucket:b/", "bucket:b/f/new", "bucket:b/f/old"
+	stay := []string{"bucket:b/notes.txt"}
+	cases := map[string]struct{ list, want, err string }{
+		"as it should be":     {"f/new 4711\nnotes.txt 5\n", "4711", ""},
+		"not there":           {"notes.txt 5", "", "bucket:b/f/new is not in the bucket, or empty"},
+		"empty":               {"f/new 0\nnotes.txt 5", "", "or empty"},
+		"the oldest is there": {"f/new 4711\nf/old 5\nnotes.txt 5", "", "bucket:b/f/old is still in the bucket"},
+		"too much is gone":    {"f/new 4711", "", "bucket:b/notes.txt did not stay"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := inBucket(c.list, root, put, gone, stay)
+			if !strings.Contains(text(err), c.err) || (c.err == "") != (err == nil) || err == nil && got != c.want {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
 	}
 }
 

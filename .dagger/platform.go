@@ -60,7 +60,8 @@ var components = map[string]component{
 		},
 		images: []string{prometheusImage, "quay.io/prometheus-operator/prometheus-config-reloader:" + versionOf(prometheusOperatorModule)},
 	},
-	"s3": {images: []string{s3Image, rcloneImage}},
+	"s3":        {images: []string{s3Image, rcloneImage}},
+	"collector": {images: []string{collectorImage}},
 }
 
 // canal is Calico's manifest of flannel's network with Calico's policies, with the

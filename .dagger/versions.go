@@ -76,6 +76,10 @@ const (
 	// renovate: datasource=docker depName=rclone/rclone
 	rcloneImage = "docker.io/rclone/rclone:1.71.2"
 
+	// collectorImage is the collector of ci/proof/collector.yaml.
+	// renovate: datasource=docker depName=otel/opentelemetry-collector
+	collectorImage = "docker.io/otel/opentelemetry-collector:0.165.0"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

@@ -88,6 +88,10 @@ var features = []Feature{
 		{"an alert fires while the portal is away", (*Session).alerted},
 		{"a PodMonitor does the same without a Service", (*Session).podMonitored},
 	}},
+	{Name: "traces", Components: []string{"collector"}, steps: []part{
+		{"without tracing a collector hears nothing", (*Session).untraced},
+		{"a request is a span at the collector", (*Session).traces},
+	}},
 }
 
 // Features are what a proof can show of the charts' optional parts: those asked for, or each with "all".

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -278,6 +279,7 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		"strangers": {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
 		"external":  {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
 		"s3":        {string(s3Manifest), "Deployment Service"},
+		"collector": {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
 	} {
 		objects, err := manifests.Decode(strings.NewReader(c.yaml))
 		if err != nil {
@@ -300,7 +302,7 @@ func TestImagesOfThePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, yaml := range [][]byte{externalDatabase, s3Manifest, prometheusManifest} {
+	for _, yaml := range [][]byte{externalDatabase, s3Manifest, collectorManifest, prometheusManifest} {
 		for _, image := range regexp.MustCompile(`image: (.+)`).FindAllSubmatch(yaml, -1) {
 			if !strings.Contains(string(versions), fmt.Sprintf("Image = %q", image[1])) {
 				t.Errorf("versions.go has another image than %s", image[1])
@@ -328,6 +330,25 @@ func TestInBucket(t *testing.T) {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})
+	}
+}
+
+func TestSpansOf(t *testing.T) {
+	t.Parallel()
+	log, err := os.ReadFile("testdata/collector.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []span{
+		{Service: "backstage", Name: "GET /api/catalog", Kind: "Server", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"url.path": "/api/catalog/entities", "http.route": "/api/catalog", "http.response.status_code": "200"}},
+		{Service: "backstage", Name: "SELECT", Kind: "Client", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"db.statement": "select f(a) from b"}},
+		{Service: "other", Name: "GET", Kind: "Server", Trace: "1af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{}},
+	}
+	if got := spansOf(string(log)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	if got := spansOf("2026-11-30T04:00:00.000Z\tinfo\tEverything is ready. Begin running and processing data."); got != nil {
+		t.Errorf("nothing was sent: %+v", got)
 	}
 }
 

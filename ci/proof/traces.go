@@ -1,0 +1,161 @@
+package proof
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
+)
+
+//go:embed collector.yaml
+var collectorManifest []byte
+
+const (
+	tracingNamespace = "proof-tracing"
+	// traced is a request that nothing else makes.
+	traced = "/api/catalog/entities/by-name/component/default/backstage-backend"
+	// batched is longer than the backend keeps spans back.
+	batched = 8 * time.Second
+)
+
+// untraced runs a collector, and has a portal without tracing send it nothing.
+func (s *Session) untraced(ctx context.Context) (string, error) {
+	applied, err := s.apply(ctx, collectorManifest)
+	if err != nil {
+		return "", err
+	}
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := manifests.Wait(limited, s.Client, applied); err != nil {
+		return "", err
+	}
+	if err := s.shape(ctx, "test: the chart as it was released", nil); err != nil {
+		return "", err
+	}
+	if err := s.served(ctx); err != nil {
+		return "", err
+	}
+	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
+		return "", err
+	}
+	if err := pause(ctx, batched); err != nil {
+		return "", err
+	}
+	spans, err := s.collected(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(spans) > 0 {
+		return "", fmt.Errorf("without tracing the collector has %d spans, the first %+v", len(spans), spans[0])
+	}
+	return fmt.Sprintf("%s has no span %s after a request to %s", manifests.Images(applied)[0], batched, traced), nil
+}
+
+// traces has a request to the API arrive at the collector, as a span with its route, by whose trace the backend's log knows
+// the request as well.
+func (s *Session) traces(ctx context.Context) (string, error) {
+	if err := s.shape(ctx, "test: trace requests", map[string]any{"tracing": map[string]any{
+		"enabled": true, "endpoint": "http://collector." + tracingNamespace + ":4318", "ratio": 1,
+	}}); err != nil {
+		return "", err
+	}
+	if err := s.served(ctx); err != nil {
+		return "", err
+	}
+	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
+		return "", err
+	}
+	began := time.Now()
+	var found span
+	if err := until(ctx, arrives, func(ctx context.Context) error {
+		spans, err := s.collected(ctx)
+		if err != nil {
+			return err
+		}
+		for _, sp := range spans {
+			if sp.Service == application && sp.Kind == "Server" && sp.Attributes["url.path"] == traced {
+				found = sp
+				return nil
+			}
+		}
+		return fmt.Errorf("none of the collector's %d spans is of %s and a request to %s", len(spans), application, traced)
+	}); err != nil {
+		return "", err
+	}
+	took := time.Since(began)
+	route := found.Attributes["http.route"]
+	if !strings.HasPrefix(route, "/api/catalog") {
+		return "", fmt.Errorf("the span of %s has the route %q", traced, route)
+	}
+	pod, err := s.pod(ctx)
+	if err != nil {
+		return "", err
+	}
+	said, err := s.logOf(ctx, namespace, pod.Name, "backend")
+	if err != nil {
+		return "", err
+	}
+	if found.Trace == "" || !strings.Contains(said, found.Trace) {
+		return "", errors.New("the backend's log does not know the trace " + found.Trace)
+	}
+	return fmt.Sprintf("a request to %s is the span %q of the service %s with the route %s, at the collector %.1f s later; the backend's log has its trace %s",
+		traced, found.Name, found.Service, route, took.Seconds(), found.Trace), nil
+}
+
+// collected are the spans in the collector's log.
+func (s *Session) collected(ctx context.Context) ([]span, error) {
+	pod, err := s.podOf(ctx, tracingNamespace, "app=collector")
+	if err != nil {
+		return nil, err
+	}
+	said, err := s.logOf(ctx, tracingNamespace, pod.Name, "")
+	return spansOf(said), err
+}
+
+// span is what the collector says of one.
+type span struct {
+	Service, Name, Kind, Trace string
+	Attributes                 map[string]string
+}
+
+// spansOf reads what the collector's debug exporter prints in detail: a resource with its attributes, and then its spans
+// with theirs.
+func spansOf(log string) []span {
+	var spans []span
+	var service string
+	for line := range strings.Lines(log) {
+		line = strings.TrimSpace(line)
+		key, value, _ := strings.Cut(line, ":")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		attribute, isAttribute := strings.CutPrefix(key, "-> ")
+		switch {
+		case strings.Contains(line, "ResourceSpans #"):
+			service = ""
+		case isAttribute && attribute == "service.name":
+			service = inner(value)
+		case strings.HasPrefix(line, "Span #"):
+			spans = append(spans, span{Service: service, Attributes: map[string]string{}})
+		case len(spans) == 0:
+		case isAttribute:
+			spans[len(spans)-1].Attributes[attribute] = inner(value)
+		case key == "Trace ID":
+			spans[len(spans)-1].Trace = value
+		case key == "Name":
+			spans[len(spans)-1].Name = value
+		case key == "Kind":
+			spans[len(spans)-1].Kind = value
+		}
+	}
+	return spans
+}
+
+// inner is the value in TYPE(VALUE).
+func inner(text string) string {
+	_, value, _ := strings.Cut(text, "(")
+	return strings.TrimSuffix(value, ")")
+}

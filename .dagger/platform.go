@@ -62,6 +62,15 @@ var components = map[string]component{
 	},
 	"s3":        {images: []string{s3Image, rcloneImage}},
 	"collector": {images: []string{collectorImage}},
+	"external-secrets": {manifest: rendered(helmChart{
+		module: externalSecretsModule, path: "deploy/charts/external-secrets", name: "external-secrets", namespace: "external-secrets",
+		// The release makes the chart's copy of these.
+		kinds: "deploy/crds/bundle.yaml",
+		// What looks at stores and secrets before the API server takes them is left
+		// out.
+		values: map[string]any{"installCRDs": false, "webhook": map[string]any{"create": false}, "certController": map[string]any{"create": false},
+			"image": map[string]any{"repository": externalSecretsRepository, "tag": versionOf(externalSecretsModule)}},
+	})},
 }
 
 // canal is Calico's manifest of flannel's network with Calico's policies, with the
@@ -102,7 +111,9 @@ func tagOf(module string) map[string]any { return map[string]any{"tag": versionO
 // helmChart is a chart in a Go module, which Go's checksum database knows.
 type helmChart struct {
 	module, path, name, namespace string
-	values                        map[string]any
+	// kinds is a file of the module with CRDs that are not in the chart.
+	kinds  string
+	values map[string]any
 }
 
 // moduleFiles are a file or a folder of a Go module, in a folder.
@@ -123,14 +134,20 @@ func rendered(c helmChart) func(*BackstageGitops) *dagger.File {
 			panic(err) // texts only
 		}
 		chart := moduleFiles(c.module, c.path).Directory(path.Base(c.path))
-		objects, namespace := "/objects.yaml", "/namespace.yaml"
-		return m.toolbox().
+		objects, namespace, kinds := "/objects.yaml", "/namespace.yaml", "/kinds.yaml"
+		box := m.toolbox().WithNewFile(kinds, "")
+		if c.kinds != "" {
+			box = box.WithFile(kinds, moduleFiles(c.module, c.kinds).File(path.Base(c.kinds)))
+		}
+		return box.
 			WithDirectory("/chart", chart).
+			// Charts that it may bring along are not in the module.
+			WithExec([]string{"sed", "-i", "/^dependencies:/,/^[^ ]/{/^dependencies:/d;/^ /d}", "/chart/Chart.yaml"}).
 			WithNewFile("/values.yaml", string(values)).
-			WithNewFile(namespace, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: "+c.namespace+"\n").
+			WithNewFile(namespace, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: "+c.namespace+"\n---\n").
 			WithExec([]string{"gitops", "chart", "render", "--chart", "/chart", "--values", "/values.yaml", "--name", c.name, "--namespace", c.namespace},
 				dagger.ContainerWithExecOpts{RedirectStdout: objects}).
-			WithExec([]string{"cat", namespace, objects}, dagger.ContainerWithExecOpts{RedirectStdout: "/manifest.yaml"}).
+			WithExec([]string{"cat", namespace, kinds, objects}, dagger.ContainerWithExecOpts{RedirectStdout: "/manifest.yaml"}).
 			File("/manifest.yaml")
 	}
 }

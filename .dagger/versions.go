@@ -80,6 +80,14 @@ const (
 	// renovate: datasource=docker depName=otel/opentelemetry-collector
 	collectorImage = "docker.io/otel/opentelemetry-collector:0.165.0"
 
+	// externalSecretsModule is the External Secrets Operator as a Go module, with
+	// its chart and its kinds: the newest that is one module, as later ones are
+	// several.
+	externalSecretsModule = "github.com/external-secrets/external-secrets@v0.16.2"
+
+	// externalSecretsRepository is where that is published, without its tag.
+	externalSecretsRepository = "ghcr.io/external-secrets/external-secrets"
+
 	// browserImage is a headless Chromium with its DevTools on port 9222.
 	browserImage = "docker.io/chromedp/headless-shell:stable"
 )

@@ -92,6 +92,10 @@ var features = []Feature{
 		{"without tracing a collector hears nothing", (*Session).untraced},
 		{"a request is a span at the collector", (*Session).traces},
 	}},
+	{Name: "external-secrets", Components: []string{"external-secrets"}, steps: []part{
+		{"the External Secrets Operator has a store", (*Session).store},
+		{"a Secret is filled from the store, and follows it", (*Session).filled},
+	}},
 }
 
 // Features are what a proof can show of the charts' optional parts: those asked for, or each with "all".

@@ -276,10 +276,13 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		yaml  string
 		kinds string
 	}{
-		"strangers": {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
-		"external":  {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
-		"s3":        {string(s3Manifest), "Deployment Service"},
-		"collector": {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
+		"strangers":  {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
+		"external":   {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
+		"s3":         {string(s3Manifest), "Deployment Service"},
+		"collector":  {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
+		"store":      {string(storeManifest), "ServiceAccount Role RoleBinding SecretStore"},
+		"deny all":   {denyAll, "NetworkPolicy"},
+		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus"},
 	} {
 		objects, err := manifests.Decode(strings.NewReader(c.yaml))
 		if err != nil {

@@ -44,7 +44,7 @@ func TestFeatures(t *testing.T) {
 		"all":                  {asked: []string{AllFaults}, workers: 2, want: FeatureNames()},
 		"all on one node":      {asked: []string{AllFaults}, err: "spread wants pods on 2 nodes: add --workers 2"},
 		"spread on one node":   {asked: []string{"spread"}, workers: 1, err: "add --workers 2"},
-		"unknown":              {asked: []string{"tls", "service-mesh"}, err: `"service-mesh"; there are upgrade, sign-in, postgres, tls, gateway, `},
+		"unknown":              {asked: []string{"tls", "service-mesh"}, err: `"service-mesh"; there are upgrade, sign-in, postgres, s3, tls, gateway, `},
 		"a fault is no part":   {asked: []string{"node"}, workers: 2, err: ErrFeature.Error()},
 		"more nodes than need": {asked: []string{"upgrade"}, workers: 8, want: []string{"upgrade"}},
 	}

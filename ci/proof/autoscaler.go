@@ -49,7 +49,7 @@ func (s *Session) autoscaled(ctx context.Context) (string, error) {
 	if err := scaled(ctx); err != nil {
 		return "", fmt.Errorf("scaled by an autoscaler: %w", err)
 	}
-	// The autoscaler would let three be: without metrics it only keeps to its limits.
+	// The autoscaler would let three be: its metric is not there, so it only keeps to its limits.
 	const person = "somebody"
 	began := time.Now()
 	if _, err := s.Client.Dynamic.Resource(kube.Deployments).Namespace(st.Namespace).Patch(ctx, application, types.MergePatchType, []byte(`{"spec":{"replicas":3}}`), metav1.PatchOptions{FieldManager: person}); err != nil {

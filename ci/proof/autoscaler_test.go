@@ -22,4 +22,10 @@ func TestAutoscaler(t *testing.T) {
 	if target != application || fewest != 2 || most < 3 {
 		t.Errorf("it scales %s from %d to %d", target, fewest, most)
 	}
+	// With none the API server fills in that of the CPU: where metrics-server runs, it would scale by that, and take back
+	// itself what Argo CD has to.
+	metrics, _, _ := unstructured.NestedSlice(objects[0].Object, "spec", "metrics")
+	if len(metrics) != 1 || metrics[0].(map[string]any)["type"] != "External" {
+		t.Errorf("it scales by %v", metrics)
+	}
 }

@@ -56,9 +56,10 @@ func (s *Session) metered(ctx context.Context) (string, error) {
 	return images[0] + " tells of the portal's pod: " + used, nil
 }
 
-// The load: longer than a scale-out takes, and over by itself.
+// The load: longer than a scale-out and what is seen of it take, and over by itself.
 const (
-	loadLasts = 4 * time.Minute
+	scalesOut = 4 * time.Minute
+	loadLasts = scalesOut + 3*time.Minute
 	loadPod   = "load"
 	// loadScript asks one address, eight at a time, and never waits longer than it has to.
 	loadScript = `
@@ -110,7 +111,7 @@ func (s *Session) autoscale(ctx context.Context) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	outErr := s.scaled(ctx, loadLasts, 2)
+	outErr := s.scaled(ctx, scalesOut, 2)
 	out := time.Since(began)
 	if outErr == nil {
 		outErr = s.leavesTwo(ctx)

@@ -32,6 +32,7 @@ func TestDockerd(t *testing.T) {
 	}{
 		"ended":          {signal: syscall.SIGTERM, want: []string{closed, loop, own, open, remove, ends}},
 		"interrupted":    {signal: syscall.SIGINT, want: []string{closed, loop, own, open, remove, ends}},
+		"no new device":  {signal: syscall.SIGTERM, lacks: "b 7", want: []string{closed, loop, own, open, remove, ends}},
 		"no loop device": {signal: syscall.SIGTERM, lacks: "loop,", want: []string{closed, loop, memory, own, open, remove, ends}},
 	}
 	for name, c := range cases {
@@ -63,7 +64,7 @@ func TestDockerd(t *testing.T) {
 			for _, program := range []string{"iptables", "mknod", "mkfs.ext4", "mount"} {
 				lacks := ""
 				if c.lacks != "" {
-					lacks = "case $* in *" + c.lacks + "*) exit 1 ;; esac\n"
+					lacks = "case $* in *'" + c.lacks + "'*) exit 1 ;; esac\n"
 				}
 				file(program, "#!/bin/sh\necho "+program+" \"$@\" >> "+dir+"/log\n"+lacks)
 			}

@@ -40,15 +40,15 @@ closed iptables || closed /usr/local/sbin/.iptables-legacy/iptables || {
 
 # As large as there is room, and sparse. Nothing on it has to survive a crash.
 loop() {
-  truncate -s "$(df -k / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
+  truncate -s "$(df -kP / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
     mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 "$disk.ext4" &&
     mount -t ext4 -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk" &&
     rm "$disk.ext4"
 }
-# A container has the devices of its start, and the kernel makes more when these are in use.
+# A container has the devices of its start, and the kernel makes more when these are in use. Who may make none has memory.
 number=0
 while [ "$number" -lt 64 ]; do
-  [ -b "/dev/loop$number" ] || mknod "/dev/loop$number" b 7 "$number"
+  [ -b "/dev/loop$number" ] || mknod "/dev/loop$number" b 7 "$number" || break
   number=$((number + 1))
 done
 mkdir "$disk"

@@ -112,8 +112,9 @@ func (s *Session) production(ctx context.Context) (string, error) {
 	}
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(ca)
-	if _, err := s.overTLS(ctx, host, trusted); err == nil {
-		return "", fmt.Errorf("%s has a certificate before prod is deployed", host)
+	var distrusted *tls.CertificateVerificationError
+	if _, err := s.overTLS(ctx, host, trusted); !errors.As(err, &distrusted) {
+		return "", fmt.Errorf("before prod is deployed, what answers for %s is not distrusted: %v", host, err)
 	}
 	// Another namespace than prod's own: what is bound to that namespace is for the environments' part.
 	st := stage{Environment: prod.Environment, digest: s.Digest}

@@ -164,17 +164,18 @@ func (s *Session) keeps(ctx context.Context, values map[string]any) (string, err
 // entitiesHeld is the question how many entities a database holds.
 const entitiesHeld = "select count(*) from catalog.final_entities where final_entity is not null"
 
-// register registers a file of entities, unless an earlier part did.
+// register registers a file of entities, unless an earlier part did, and has not lost them.
 func (s *Session) register(ctx context.Context, file *url.URL) error {
-	if s.platform.catalog != nil {
-		return nil
-	}
 	body, err := json.Marshal(map[string]string{"type": "url", "target": file.String()})
 	if err != nil {
 		return err
 	}
 	if err := until(ctx, arrives, func(ctx context.Context) error {
-		_, err := request(ctx, http.MethodPost, s.Ingress+"/api/catalog/locations", s.token, bytes.NewReader(body))
+		there, err := s.catalog(ctx)
+		if err != nil || there["component:default/registered-0"] != "" {
+			return err
+		}
+		_, err = request(ctx, http.MethodPost, s.Ingress+"/api/catalog/locations", s.token, bytes.NewReader(body))
 		return err
 	}); err != nil {
 		return fmt.Errorf("register entities: %w", err)

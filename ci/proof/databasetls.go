@@ -223,7 +223,8 @@ func (s *Session) renewed(ctx context.Context, before []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.renew(ctx, serverSecret); err != nil {
+	// cert-manager writes the same status.
+	if err := until(ctx, arrives, func(ctx context.Context) error { return s.renew(ctx, serverSecret) }); err != nil {
 		return "", err
 	}
 	var after []byte

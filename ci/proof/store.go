@@ -34,7 +34,6 @@ func (s *Session) store(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.Client.Mapper.Reset()
 	if err := s.namespaced(ctx, storeNamespace); err != nil {
 		return "", err
 	}

@@ -29,6 +29,17 @@ func publicGateway() []any {
 // gateway has the session's ingress controller serve the Gateway API as well. That takes a restart, and the API's kinds, so
 // only who asks for it gets it.
 func (s *Session) gateway(ctx context.Context) (string, error) {
+	shown, err := s.serveGateway(ctx)
+	if err != nil {
+		// The step that gives back what there was does not come then.
+		_, again := s.startIngress(ctx)
+		err = errors.Join(err, again)
+	}
+	return shown, err
+}
+
+// serveGateway has a Gateway that the ingress controller has accepted.
+func (s *Session) serveGateway(ctx context.Context) (string, error) {
 	if _, err := s.install(ctx, "gateway-api"); err != nil {
 		return "", err
 	}
@@ -125,11 +136,7 @@ func (s *Session) backToIngress(ctx context.Context) error {
 	if err := s.shape(ctx, "test: the chart as it was released", nil); err != nil {
 		return err
 	}
-	controller, err := ingressController()
-	if err != nil {
-		return err
-	}
-	if err := s.runIngress(ctx, controller); err != nil {
+	if _, err := s.startIngress(ctx); err != nil {
 		return err
 	}
 	return until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) })

@@ -53,13 +53,8 @@ func (s *Session) serveBucket(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	applied, err := s.apply(ctx, s3Manifest)
+	applied, err := s.runs(ctx, s3Manifest)
 	if err != nil {
-		return "", err
-	}
-	limited, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	if err := manifests.Wait(limited, s.Client, applied); err != nil {
 		return "", err
 	}
 	if _, err := s.rclone(ctx, "rclone mkdir bucket:"+bucket); err != nil {

@@ -139,13 +139,8 @@ func (s *Session) external(ctx context.Context, ca []byte) error {
 	if _, err := s.secret(ctx, namespace, authoritySecret, map[string]string{"ca.crt": string(ca)}); err != nil {
 		return err
 	}
-	applied, err := s.apply(ctx, externalDatabase)
-	if err != nil {
-		return err
-	}
-	limited, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	return manifests.Wait(limited, s.Client, applied)
+	_, err := s.runs(ctx, externalDatabase)
+	return err
 }
 
 // leave has the portal's pods end while its database is there: they would look for it outside while they drain.

@@ -13,8 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
 // strangers are pods in namespaces of their own: two that have nothing to do with the portal, of which one listens, and one
@@ -48,13 +46,7 @@ func (s *Session) policed(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: the chart with PostgreSQL", postgresValues()); err != nil {
 		return "", err
 	}
-	applied, err := s.apply(ctx, []byte(strings.ReplaceAll(strangers, "IMAGE", s.Image+"@"+s.Digest)))
-	if err != nil {
-		return "", err
-	}
-	limited, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	if err := manifests.Wait(limited, s.Client, applied); err != nil {
+	if _, err := s.runs(ctx, []byte(strings.ReplaceAll(strangers, "IMAGE", s.Image+"@"+s.Digest))); err != nil {
 		return "", err
 	}
 	listener, err := s.podOf(ctx, "proof-listener", "app=listener")

@@ -214,11 +214,8 @@ func (s *Session) install(ctx context.Context, component string) (images []strin
 	if err != nil {
 		return nil, fmt.Errorf("the manifest of %s: %w", component, err)
 	}
-	applied, err := s.apply(ctx, yaml)
-	if err != nil {
-		return nil, err
-	}
-	return manifests.Images(applied), manifests.Wait(ctx, s.Client, applied)
+	applied, err := s.runs(ctx, yaml)
+	return manifests.Images(applied), err
 }
 
 // running are the portal's pods that are not on their way out.

@@ -114,6 +114,17 @@ func (s *Session) apply(ctx context.Context, yaml []byte) ([]*unstructured.Unstr
 	return manifests.Apply(ctx, s.Client, objects, manifests.Options{})
 }
 
+// runs applies manifests and waits until what they make runs.
+func (s *Session) runs(ctx context.Context, yaml []byte) ([]*unstructured.Unstructured, error) {
+	applied, err := s.apply(ctx, yaml)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	return applied, manifests.Wait(ctx, s.Client, applied)
+}
+
 // values are those of the session, above the chart's own: where people reach the portal.
 func (s *Session) values() ([]byte, error) {
 	ingress, err := url.Parse(s.Ingress)

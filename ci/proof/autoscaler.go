@@ -44,7 +44,7 @@ func (s *Session) autoscaled(ctx context.Context) (string, error) {
 		if err := s.ready(ctx, st.Namespace, 2); err != nil {
 			return err
 		}
-		return s.leaves(ctx, s.awaited(application+"-"+st.Name, tip, st.digest, s.Timeout), st.Namespace, 2)
+		return s.leaves(ctx, s.awaited(nameOf(st), tip, st.digest, s.Timeout), st.Namespace, 2)
 	}
 	if err := scaled(ctx); err != nil {
 		return "", fmt.Errorf("scaled by an autoscaler: %w", err)

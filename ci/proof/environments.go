@@ -36,6 +36,9 @@ type stage struct {
 	tag, digest string
 }
 
+// nameOf is the name of an environment's Application.
+func nameOf(st stage) string { return application + "-" + st.Name }
+
 // environments has three of them deployed by one ApplicationSet, each with an image of its own.
 func (s *Session) environments(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
@@ -236,7 +239,7 @@ func (s *Session) retire(ctx context.Context) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	if err := sync.Gone(ctx, s.Client, sync.DefaultNamespace, application+"-"+left.Name, s.Timeout); err != nil {
+	if err := sync.Gone(ctx, s.Client, sync.DefaultNamespace, nameOf(left), s.Timeout); err != nil {
 		return "", err
 	}
 	forgotten := time.Since(began)
@@ -315,7 +318,7 @@ func (s *Session) podsOf(ctx context.Context, namespace string) (map[types.UID]s
 
 // stands waits until an environment runs its image at a revision.
 func (s *Session) stands(ctx context.Context, st stage, revision string, limit time.Duration) (*sync.Result, error) {
-	name := application + "-" + st.Name
+	name := nameOf(st)
 	// The ApplicationSet's controller makes it some time after the ApplicationSet.
 	if err := until(ctx, 2*time.Minute, func(ctx context.Context) error {
 		_, err := sync.Read(ctx, s.Client, sync.DefaultNamespace, name)

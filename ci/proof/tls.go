@@ -122,42 +122,49 @@ func (s *Session) production(ctx context.Context) (string, error) {
 	if err := s.place(ctx, st.Namespace, true); err != nil {
 		return "", err
 	}
-	if st.tag, err = s.tag(ctx); err != nil {
+	issued, err := s.asProd(ctx, prod, st)
+	// In any case: that part has an Application of the same name.
+	if err := errors.Join(err, sync.Delete(ctx, s.Client, sync.DefaultNamespace, nameOf(st), s.Timeout), s.vacate(ctx, st.Namespace)); err != nil {
 		return "", err
+	}
+	return fmt.Sprintf("deployed with its own values, prod answers as %s with the certificate %x, which the %s %s gave it; before, nothing there was trusted",
+		host, issued.SerialNumber, issuer.Kind, issuer.Name), nil
+}
+
+// asProd deploys prod's values to a stage of its own, and gives the certificate by which that answers as prod.
+func (s *Session) asProd(ctx context.Context, prod hardened, st stage) (issued *x509.Certificate, err error) {
+	if st.tag, err = s.tag(ctx); err != nil {
+		return nil, err
 	}
 	values := environmentValues()
 	merge(values, postgresValues())
 	merge(values, map[string]any{"image": map[string]any{"tag": st.tag, "digest": st.digest}})
 	all, err := merged(prod.file, values)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	revision, err := s.repository.tip(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	app := sync.Application{
-		Name: application + "-" + st.Name, Release: application, Repo: s.repo, Path: s.Chart, Revision: s.Branch,
+		Name: nameOf(st), Release: application, Repo: s.repo, Path: s.Chart, Revision: s.Branch,
 		DestinationNamespace: st.Namespace, Values: all,
 	}
 	if _, err := app.Apply(ctx, s.Client); err != nil {
-		return "", err
+		return nil, err
 	}
 	if _, err := s.stands(ctx, st, revision, s.Timeout); err != nil {
-		return "", err
+		return nil, err
 	}
-	issued, err := s.presented(ctx, st.Namespace, host)
+	issued, err = s.presented(ctx, st.Namespace, prod.values.Ingress.Hosts[0])
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if !slices.Equal(issued.DNSNames, prod.values.Ingress.Hosts) || issued.Issuer.CommonName != authority {
-		return "", fmt.Errorf("the certificate is for %q, of %s", issued.DNSNames, issued.Issuer)
+		return nil, fmt.Errorf("the certificate is for %q, of %s", issued.DNSNames, issued.Issuer)
 	}
-	if err := errors.Join(sync.Delete(ctx, s.Client, sync.DefaultNamespace, app.Name, s.Timeout), s.vacate(ctx, st.Namespace)); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("deployed with its own values, prod answers as %s with the certificate %x, which the %s %s gave it; before, nothing there was trusted",
-		host, issued.SerialNumber, issuer.Kind, issuer.Name), nil
+	return issued, nil
 }
 
 // overTLS asks for the app by a host's name with some authorities in trust, and gives the certificate that answered.

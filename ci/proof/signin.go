@@ -78,11 +78,12 @@ func (s *Session) gitHubSignIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var refusals []string
-	for _, r := range []struct{ what, method, path string }{
-		{"the guest's sign-in", http.MethodPost, "/api/auth/guest/refresh"},
-		{"the catalog without a token", http.MethodGet, "/api/catalog/entities?limit=1"},
+	for _, r := range []struct{ what, method, path, body string }{
+		// As signIn asks.
+		{"the guest's sign-in", http.MethodPost, "/api/auth/guest/refresh", "{}"},
+		{"the catalog without a token", http.MethodGet, "/api/catalog/entities?limit=1", ""},
 	} {
-		refusal, err := refusedWith(ctx, r.method, s.Ingress+r.path)
+		refusal, err := refusedWith(ctx, r.method, s.Ingress+r.path, r.body)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", r.what, err)
 		}
@@ -141,11 +142,12 @@ func asksGitHub(sent *url.URL, client, portal string) error {
 }
 
 // refusedWith is how a request without any credential is refused for want of one.
-func refusedWith(ctx context.Context, method, address string) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, method, address, nil)
+func refusedWith(ctx context.Context, method, address, body string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}
+	r.Header.Set("Content-Type", "application/json")
 	answer, _, err := exchange(r)
 	switch {
 	case err != nil:

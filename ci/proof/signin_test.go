@@ -75,7 +75,7 @@ func TestRefusedWith(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{http.StatusOK: "answered with 200", http.StatusNotFound: "answered with 404", http.StatusUnauthorized: "", http.StatusForbidden: ""} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		_, err := refusedWith(t.Context(), http.MethodGet, server.URL)
+		_, err := refusedWith(t.Context(), http.MethodGet, server.URL, "")
 		if got := text(err); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%d: got %q, want %q", status, got, want)
 		}

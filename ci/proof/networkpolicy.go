@@ -112,10 +112,13 @@ func (s *Session) flows(ctx context.Context, stranger func(context.Context, stri
 		}
 		names = append(names, r.what)
 	}
-	if err := s.reaches(ctx, "monitoring", "app=scraper", portal.Status.PodIP+":9464"); err != nil {
+	scraper := func(ctx context.Context) error {
+		return s.reaches(ctx, "monitoring", "app=scraper", portal.Status.PodIP+":9464")
+	}
+	if err := until(ctx, enforced, scraper); err != nil {
 		return "", fmt.Errorf("Prometheus' namespace to the metrics: %w", err)
 	}
-	if err := fromPortal(ctx, application+"-database:5432"); err != nil {
+	if err := until(ctx, enforced, func(ctx context.Context) error { return fromPortal(ctx, application+"-database:5432") }); err != nil {
 		return "", fmt.Errorf("the portal to name server and database: %w", err)
 	}
 	if err := until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) }); err != nil {

@@ -171,6 +171,11 @@ func TestEnvironmentsFitIntoTheCluster(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", e.Name, err)
 		}
+		for _, kind := range []string{"NetworkPolicy", "PodDisruptionBudget"} {
+			if e.Name == "prod" && !slices.ContainsFunc(rendered.Manifests, func(m chart.Manifest) bool { return m.Kind == kind }) {
+				t.Errorf("prod has no %s here", kind)
+			}
+		}
 		for _, m := range rendered.Manifests {
 			if strings.Contains(m.Group, "cert-manager") || strings.Contains(m.Group, "coreos") || m.Kind == "HorizontalPodAutoscaler" {
 				t.Errorf("%s has a %s, which this cluster does not know", e.Name, m.Kind)

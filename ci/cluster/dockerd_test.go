@@ -45,6 +45,11 @@ func TestDockerd(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			for _, layer := range []string{"image", "written"} {
+				if err := os.Symlink("../"+layer, filepath.Join(layers, "l", layer)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			known := filepath.Join(dir, "storage/image/overlay2/layerdb/sha256/0123")
 			if err := errors.Join(os.MkdirAll(known, 0o755), os.WriteFile(filepath.Join(known, "cache-id"), []byte("image"), 0o644)); err != nil {
 				t.Fatal(err)
@@ -149,6 +154,9 @@ while [ -e "$0" ]; do sleep 0.01; done
 			left, err := filepath.Glob(layers + "/*")
 			if want := []string{layers + "/image", layers + "/l"}; err != nil || !slices.Equal(left, want) {
 				t.Errorf("the layers are %q (%v), want %q", left, err, want)
+			}
+			if links, err := os.ReadDir(filepath.Join(layers, "l")); err != nil || len(links) != 1 || links[0].Name() != "image" {
+				t.Errorf("the links are %v (%v), want that of the image", links, err)
 			}
 		})
 	}

@@ -38,9 +38,9 @@ closed iptables || closed /usr/local/sbin/.iptables-legacy/iptables || {
   exit 1
 }
 
-# As large as there is room, and sparse. Nothing on it has to survive a crash.
+# As large as there is room, up to 64 GB, and sparse. Nothing on it has to survive a crash.
 loop() {
-  truncate -s "$(df -kP / | awk 'NR == 2 { print $4 }')K" "$disk.ext4" &&
+  truncate -s "$(df -kP / | awk 'NR == 2 { print ($4 < 67108864 ? $4 : 67108864) }')K" "$disk.ext4" &&
     mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 "$disk.ext4" &&
     mount -t ext4 -o loop,noatime,nobarrier,noinit_itable "$disk.ext4" "$disk" &&
     rm "$disk.ext4"
@@ -67,6 +67,9 @@ for layer in "$storage"/overlay2/*/; do
   id=${layer%/}
   id=${id##*/}
   [ "$id" = l ] || grep -qsxF "$id" "$storage"/image/overlay2/layerdb/sha256/*/cache-id || rm -rf "$layer"
+done
+for link in "$storage"/overlay2/l/*; do
+  [ -e "$link" ] || rm -f "$link"
 done
 
 trap 'stop; exit 0' TERM INT

@@ -13,10 +13,25 @@ import (
 	authzv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 //go:embed store.yaml
 var storeManifest []byte
+
+// beyondStore wants of the store what its account may not read.
+const beyondStore = `apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: proof-withheld
+  namespace: ` + namespace + `
+spec:
+  refreshInterval: 5s
+  secretStoreRef: {name: proof, kind: SecretStore}
+  data:
+    - secretKey: token
+      remoteRef: {key: ` + anotherSecret + `, property: token}
+`
 
 // Names of the store.
 const (
@@ -24,6 +39,8 @@ const (
 	// storedSecret is the one in the store.
 	storedSecret = "github"
 	storeReader  = "store-reader"
+	// anotherSecret is beside it, and none of the store's business.
+	anotherSecret = "another"
 	// filledSecret is the one that the chart has filled.
 	filledSecret = application + "-github"
 )
@@ -37,7 +54,7 @@ func (s *Session) store(ctx context.Context) (string, error) {
 	if err := s.namespaced(ctx, storeNamespace); err != nil {
 		return "", err
 	}
-	for _, name := range []string{storedSecret, "another"} {
+	for _, name := range []string{storedSecret, anotherSecret} {
 		if _, err := s.secret(ctx, storeNamespace, name, map[string]string{"token": rand.Text()}); err != nil {
 			return "", err
 		}
@@ -49,7 +66,7 @@ func (s *Session) store(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for name, want := range map[string]bool{storedSecret: true, "another": false} {
+	for name, want := range map[string]bool{storedSecret: true, anotherSecret: false} {
 		may, err := reader.Can(ctx, authzv1.ResourceAttributes{Verb: "get", Resource: "secrets", Namespace: storeNamespace, Name: name})
 		if err != nil {
 			return "", err
@@ -58,7 +75,50 @@ func (s *Session) store(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("that %s may read the Secret %s/%s is %t", storeReader, storeNamespace, name, may)
 		}
 	}
-	return fmt.Sprintf("%s; its store is the Secret %s/%s, which %s may read, and no other there", images[0], storeNamespace, storedSecret, storeReader), nil
+	if err := s.withheld(ctx); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s; its store is the Secret %s/%s, which %s may read, and no other there: another one is not handed out", images[0], storeNamespace, storedSecret, storeReader), nil
+}
+
+// withheld asks the store for what its account may not read. The operator itself may: it must not use that.
+func (s *Session) withheld(ctx context.Context) error {
+	applied, err := s.apply(ctx, []byte(beyondStore))
+	if err != nil {
+		return err
+	}
+	wanted := applied[0]
+	if err := until(ctx, arrives, func(ctx context.Context) error {
+		now, err := s.get(ctx, wanted.GetAPIVersion(), wanted.GetKind(), wanted.GetName())
+		if err != nil {
+			return err
+		}
+		return refusedBy(now)
+	}); err != nil {
+		return fmt.Errorf("an ExternalSecret for what the store may not read: %w", err)
+	}
+	if _, err := s.Client.Core.Secrets(namespace).Get(ctx, wanted.GetName(), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		return fmt.Errorf("the Secret %s is filled with what the store may not read (%v)", wanted.GetName(), err)
+	}
+	r, err := s.Client.Resource(wanted, namespace)
+	if err != nil {
+		return err
+	}
+	return r.Delete(ctx, wanted.GetName(), metav1.DeleteOptions{})
+}
+
+// refusedBy says whether the operator has looked at an ExternalSecret and not filled its Secret.
+func refusedBy(external *unstructured.Unstructured) error {
+	conditions, _, _ := unstructured.NestedSlice(external.Object, "status", "conditions")
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == "Ready" {
+			if c["status"] == "False" {
+				return nil
+			}
+			return fmt.Errorf("it is Ready: %v", c["message"])
+		}
+	}
+	return errors.New("the operator has not looked at it yet")
 }
 
 // filled has the chart's ExternalSecret fill the Secret that the portal's pod takes its token from, and follow the store.

@@ -54,8 +54,8 @@ func (s *Session) scraped(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// It may have fired before Prometheus knew the portal, and does until it looks again.
-	if err := s.alert(ctx, false); err != nil {
+	// It may have fired before the first scrape.
+	if err := s.alert(ctx, ""); err != nil {
 		return "", fmt.Errorf("while the portal is there: %w", err)
 	}
 	return fmt.Sprintf("%s and Prometheus; %s is 1, the backend tells %s series of its own; BackstageDown does not fire", images[0], up(serviceJob), series), nil
@@ -83,7 +83,11 @@ func (s *Session) podMonitored(ctx context.Context) (string, error) {
 	if err := until(ctx, scrapes, func(ctx context.Context) error { return s.tells(ctx, up(serviceJob), "") }); err != nil {
 		return "", fmt.Errorf("without a ServiceMonitor: %w", err)
 	}
-	return fmt.Sprintf("%s is 1, with %s series of the backend's own; %s has ended, and the Service %s is gone", up(podJob), series, up(serviceJob), serviceJob), nil
+	// The alert asks for the PodMonitor's job now: it would fire for the other one.
+	if err := s.alert(ctx, ""); err != nil {
+		return "", fmt.Errorf("with a PodMonitor: %w", err)
+	}
+	return fmt.Sprintf("%s is 1, with %s series of the backend's own; %s has ended, the Service %s is gone, and BackstageDown does not fire", up(podJob), series, up(serviceJob), serviceJob), nil
 }
 
 // tells says whether Prometheus has a value for a query: nothing where it is to know no such series.
@@ -124,7 +128,7 @@ func (s *Session) alerted(ctx context.Context) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	if err := s.alert(ctx, true); err != nil {
+	if err := s.alert(ctx, "firing"); err != nil {
 		return "", err
 	}
 	fired := time.Since(began)
@@ -132,18 +136,19 @@ func (s *Session) alerted(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: bring the portal back", metricsValues("serviceMonitor")); err != nil {
 		return "", err
 	}
-	if err := s.alert(ctx, false); err != nil {
+	if err := s.alert(ctx, ""); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("BackstageDown of the chart's PrometheusRule fires %.1f s after the portal was taken away, and has ended %.1f s after the commit that brings it back",
 		fired.Seconds(), time.Since(began).Seconds()), nil
 }
 
-func (s *Session) alert(ctx context.Context, want bool) error {
+// alert waits until BackstageDown has a state: "firing", or none, where it does not even wait to fire.
+func (s *Session) alert(ctx context.Context, want string) error {
 	return until(ctx, scrapes, func(ctx context.Context) error {
-		firing, err := s.firing(ctx, "BackstageDown")
-		if err == nil && firing != want {
-			err = fmt.Errorf("that BackstageDown fires is %t", firing)
+		state, err := s.alertState(ctx, "BackstageDown")
+		if err == nil && state != want {
+			err = fmt.Errorf("the state of BackstageDown is %q, not %q", state, want)
 		}
 		return err
 	})
@@ -176,9 +181,9 @@ func (s *Session) ask(ctx context.Context, query string) (string, error) {
 	return fmt.Sprint(data.Result[0].Value[1]), nil
 }
 
-// firing says whether an alert of that name fires for the portal: environments that other parts have left behind have
-// the same alerts.
-func (s *Session) firing(ctx context.Context, name string) (bool, error) {
+// alertState is "pending" or "firing" where an alert of that name is active for the portal: environments that other parts
+// have left behind have the same alerts.
+func (s *Session) alertState(ctx context.Context, name string) (string, error) {
 	var data struct {
 		Alerts []struct {
 			Labels map[string]string
@@ -186,12 +191,12 @@ func (s *Session) firing(ctx context.Context, name string) (bool, error) {
 		}
 	}
 	if err := s.prometheus(ctx, "api/v1/alerts", "", "", &data); err != nil {
-		return false, err
+		return "", err
 	}
 	for _, a := range data.Alerts {
-		if a.Labels["alertname"] == name && a.Labels["namespace"] == namespace && a.State == "firing" {
-			return true, nil
+		if a.Labels["alertname"] == name && a.Labels["namespace"] == namespace {
+			return a.State, nil
 		}
 	}
-	return false, nil
+	return "", nil
 }

@@ -84,8 +84,19 @@ func (s *Session) kept(ctx context.Context, i intruder) error {
 		}
 		return nil
 	})
-	err := errors.Join(refused, s.absent(ctx, i))
-	return errors.Join(err, sync.Delete(ctx, s.Client, sync.DefaultNamespace, i.Name, s.Timeout))
+	return errors.Join(refused, s.absent(ctx, i), s.forget(ctx, i))
+}
+
+// forget deletes an intruder without what it deployed, which is nothing: Argo CD would first try its operation to the end.
+func (s *Session) forget(ctx context.Context, i intruder) error {
+	r, err := s.Client.Resource(i.Object(), sync.DefaultNamespace)
+	if err != nil {
+		return err
+	}
+	if err := r.Delete(ctx, i.Name, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	return sync.Gone(ctx, s.Client, sync.DefaultNamespace, i.Name, s.Timeout)
 }
 
 // sayings are what Argo CD says of an Application: its conditions, and the results of its last operation.

@@ -29,7 +29,7 @@ const kubernetes = "k8s.io/kubernetes@v1.37.2" // renovate: datasource=go depNam
 // types only, so its kinds are decoded into those.
 var crds = map[string]string{
 	"github.com/cert-manager/cert-manager@v1.21.2":         "deploy/crds/cert-manager.io_*.yaml",       // renovate: datasource=go
-	"sigs.k8s.io/gateway-api@v1.5.0":                       "config/crd/standard/*.yaml",               // renovate: datasource=go
+	"sigs.k8s.io/gateway-api@v1.6.1":                       "config/crd/standard/*.yaml",               // renovate: datasource=go
 	"github.com/external-secrets/external-secrets@v0.20.4": "config/crds/bases/external-secrets*.yaml", // renovate: datasource=go
 	"github.com/argoproj/argo-cd/v3@v3.5.7":                "manifests/crds/*-crd.yaml",                // renovate: datasource=go
 }

@@ -14,8 +14,9 @@ import (
 //go:embed prometheus.yaml
 var prometheusManifest []byte
 
-// scrapes is how long Prometheus may take to hear of a target and to ask it.
-const scrapes = 3 * time.Minute
+// scrapes is how long Prometheus may take to hear of a target and to ask it. The reloader beside it looks at its file every
+// three minutes, where it has missed a change that followed another within seconds.
+const scrapes = 5 * time.Minute
 
 // The jobs under which Prometheus scrapes the backend: the ServiceMonitor's is named for its Service, the PodMonitor's for
 // itself.

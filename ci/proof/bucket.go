@@ -171,9 +171,23 @@ func (s *Session) wrongKey(ctx context.Context) (string, error) {
 	}); err != nil {
 		return "", err
 	}
+	// What later steps tell of a failure would name it.
+	if err := s.remove(ctx, other); err != nil {
+		return "", err
+	}
 	_, why, told := strings.Cut(said, "api error SignatureDoesNotMatch: ")
 	if !told {
 		return "", errors.New("a backup with a wrong key does not say why it failed: " + lastLine(said))
 	}
 	return firstLine(why), nil
+}
+
+// remove deletes an object of the portal's namespace with what it has made.
+func (s *Session) remove(ctx context.Context, obj *unstructured.Unstructured) error {
+	r, err := s.Client.Resource(obj, namespace)
+	if err != nil {
+		return err
+	}
+	background := metav1.DeletePropagationBackground
+	return r.Delete(ctx, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
 }

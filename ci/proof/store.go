@@ -100,11 +100,7 @@ func (s *Session) withheld(ctx context.Context) error {
 	if _, err := s.Client.Core.Secrets(namespace).Get(ctx, wanted.GetName(), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		return fmt.Errorf("the Secret %s is filled with what the store may not read (%v)", wanted.GetName(), err)
 	}
-	r, err := s.Client.Resource(wanted, namespace)
-	if err != nil {
-		return err
-	}
-	return r.Delete(ctx, wanted.GetName(), metav1.DeleteOptions{})
+	return s.remove(ctx, wanted)
 }
 
 // refusedBy says whether the operator has looked at an ExternalSecret and not filled its Secret.

@@ -381,6 +381,11 @@ type Condition struct {
 
 func condition(obj *unstructured.Unstructured, kind string) (Condition, bool) {
 	list, _, _ := unstructured.NestedSlice(obj.Object, "status", "conditions")
+	return ConditionOf(list, kind)
+}
+
+// ConditionOf finds the condition of a type in a list of them, if it is there.
+func ConditionOf(list []any, kind string) (Condition, bool) {
 	for _, entry := range list {
 		m, ok := entry.(map[string]any)
 		if !ok || m["type"] != kind {

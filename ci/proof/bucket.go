@@ -161,14 +161,8 @@ func (s *Session) wrongKey(ctx context.Context) (string, error) {
 	if err := unstructured.SetNestedField(other.Object, int64(0), "spec", "backoffLimit"); err != nil {
 		return "", err
 	}
-	if _, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{other}, manifests.Options{}); err != nil {
-		return "", err
-	}
-	var said string
-	if err := until(ctx, 5*time.Minute, func(ctx context.Context) (err error) {
-		said, err = s.jobLog(ctx, name, corev1.PodFailed)
-		return err
-	}); err != nil {
+	said, err := s.runJob(ctx, other, corev1.PodFailed)
+	if err != nil {
 		return "", err
 	}
 	// What later steps tell of a failure would name it.
@@ -180,14 +174,4 @@ func (s *Session) wrongKey(ctx context.Context) (string, error) {
 		return "", errors.New("a backup with a wrong key does not say why it failed: " + lastLine(said))
 	}
 	return firstLine(why), nil
-}
-
-// remove deletes an object of the portal's namespace with what it has made.
-func (s *Session) remove(ctx context.Context, obj *unstructured.Unstructured) error {
-	r, err := s.Client.Resource(obj, namespace)
-	if err != nil {
-		return err
-	}
-	background := metav1.DeletePropagationBackground
-	return r.Delete(ctx, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
 }

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -86,24 +85,6 @@ func (s *Session) provide(ctx context.Context, in string) error {
 	return err
 }
 
-// secret makes a Secret, unless there is one of the name.
-func (s *Session) secret(ctx context.Context, in, name string, data map[string]string) (made bool, err error) {
-	_, err = s.Client.Core.Secrets(in).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{FieldManager: manifests.Manager})
-	if apierrors.IsAlreadyExists(err) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// namespaced makes a namespace, unless there is one of the name.
-func (s *Session) namespaced(ctx context.Context, name string) error {
-	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{FieldManager: manifests.Manager})
-	if apierrors.IsAlreadyExists(err) {
-		return nil
-	}
-	return err
-}
-
 // worker is a node that takes pods.
 func (s *Session) worker(ctx context.Context) (string, error) {
 	nodes, err := s.Client.Core.Nodes().List(ctx, metav1.ListOptions{})
@@ -142,7 +123,7 @@ func (s *Session) keeps(ctx context.Context, values map[string]any) (string, err
 	if err := s.shape(ctx, "test: give the portal a PostgreSQL", values); err != nil {
 		return "", err
 	}
-	if err := s.served(ctx); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
 	if err := s.register(ctx, file); err != nil {
@@ -254,19 +235,12 @@ func (s *Session) backup(ctx context.Context) (string, error) {
 
 // dump runs the chart's CronJob now, as a Job of this name, notes the dump, and gives what was said.
 func (s *Session) dump(ctx context.Context, name string) (string, error) {
-	name = application + "-backup-" + name
-	job, err := s.backupJob(ctx, name)
+	job, err := s.backupJob(ctx, application+"-backup-"+name)
 	if err != nil {
 		return "", err
 	}
-	if _, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{job}, manifests.Options{}); err != nil {
-		return "", err
-	}
-	var said string
-	if err := until(ctx, 5*time.Minute, func(ctx context.Context) (err error) {
-		said, err = s.jobLog(ctx, name, corev1.PodSucceeded)
-		return err
-	}); err != nil {
+	said, err := s.runJob(ctx, job, corev1.PodSucceeded)
+	if err != nil {
 		return "", err
 	}
 	if s.platform.dump = dumped.FindString(said); s.platform.dump == "" {
@@ -430,6 +404,18 @@ func (s *Session) getFrom(ctx context.Context, namespace, apiVersion, kind, name
 		return nil, err
 	}
 	return r.Get(ctx, name, metav1.GetOptions{})
+}
+
+// runJob makes a Job of the portal's namespace, and gives what its pod said that ended in a phase.
+func (s *Session) runJob(ctx context.Context, job *unstructured.Unstructured, phase corev1.PodPhase) (said string, err error) {
+	if _, err := manifests.Apply(ctx, s.Client, []*unstructured.Unstructured{job}, manifests.Options{}); err != nil {
+		return "", err
+	}
+	err = until(ctx, 5*time.Minute, func(ctx context.Context) (err error) {
+		said, err = s.jobLog(ctx, job.GetName(), phase)
+		return err
+	})
+	return said, err
 }
 
 // jobLog is what the pod of a Job said that ended in a phase.

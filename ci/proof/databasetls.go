@@ -86,7 +86,7 @@ func (s *Session) externalTLS(ctx context.Context) (string, error) {
 	}}); err != nil {
 		return "", err
 	}
-	if err := s.served(ctx); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
 	pod, err := s.podOf(ctx, externalNamespace, "app=database")
@@ -113,7 +113,7 @@ func (s *Session) externalTLS(ctx context.Context) (string, error) {
 		{"without TLS", "nobody", "no encryption"},
 		{"with the authorities that Node knows", "known", "refused: unable to verify the first certificate"},
 	} {
-		said, err := s.connects(ctx, externalHost, try.trust)
+		said, err := s.clientSays(ctx, externalHost, try.trust)
 		if err != nil {
 			return "", err
 		}
@@ -190,7 +190,7 @@ func (s *Session) databaseTLS(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: have the portal's own PostgreSQL serve TLS", values); err != nil {
 		return "", err
 	}
-	if err := s.served(ctx); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
 	connections, err := allEncrypted(ctx, s.query)
@@ -283,21 +283,12 @@ func (s *Session) serves(ctx context.Context, crt []byte, limit time.Duration) e
 		return err
 	}
 	return until(ctx, limit, func(ctx context.Context) error {
-		said, err := s.connects(ctx, application+"-database", authorityFile)
+		said, err := s.clientSays(ctx, application+"-database", authorityFile)
 		if err == nil && !strings.HasSuffix(said, fmt.Sprintf("%X", want.SerialNumber.Bytes())) {
 			err = fmt.Errorf("the server does not serve the certificate %X: %s", want.SerialNumber.Bytes(), said)
 		}
 		return err
 	})
-}
-
-// served waits until people are served, with a catalog.
-func (s *Session) served(ctx context.Context) error {
-	if err := until(ctx, arrives, s.signIn); err != nil {
-		return err
-	}
-	_, err := s.entities(ctx)
-	return err
 }
 
 // databaseClient connects to a PostgreSQL by the portal's own client and credentials, and says how that went. Whom it
@@ -314,7 +305,8 @@ client.connect().then(() => {
   process.exit();
 }, e => { console.log('refused: ' + e.message); process.exit(); });`
 
-func (s *Session) connects(ctx context.Context, host, trust string) (string, error) {
+// clientSays is how the portal's pod fares with databaseClient.
+func (s *Session) clientSays(ctx context.Context, host, trust string) (string, error) {
 	pod, err := s.pod(ctx)
 	if err != nil {
 		return "", err

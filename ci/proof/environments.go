@@ -335,13 +335,6 @@ func (s *Session) applicationSets(ctx context.Context, replicas int) (*unstructu
 		types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{FieldManager: manifests.Manager})
 }
 
-// started waits until a workload runs.
-func (s *Session) started(ctx context.Context, workload *unstructured.Unstructured) error {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	return manifests.Wait(ctx, s.Client, []*unstructured.Unstructured{workload})
-}
-
 // authSecret has the OAuth app of prod.
 const authSecret = "backstage-auth"
 

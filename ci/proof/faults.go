@@ -503,11 +503,8 @@ func (s *Session) nodesRestarted(ctx context.Context) (string, error) {
 	if _, err := s.wait(ctx, revision); err != nil {
 		return "", err
 	}
-	if err := until(ctx, arrives, s.signIn); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
-	}
-	if _, err := s.entities(ctx); err != nil {
-		return "", fmt.Errorf("the catalog: %w", err)
 	}
 	if _, err := request(ctx, http.MethodGet, s.NodePort+"/", "", nil); err != nil {
 		return "", err

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/health"
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
@@ -164,19 +165,13 @@ func accepted(route *unstructured.Unstructured) error {
 
 // fulfilled says whether the conditions of these types are true.
 func fulfilled(conditions []any, types ...string) error {
-	states := map[string]map[string]any{}
-	for _, c := range conditions {
-		if c, ok := c.(map[string]any); ok {
-			states[fmt.Sprint(c["type"])] = c
-		}
-	}
 	for _, t := range types {
-		c, known := states[t]
+		c, known := health.ConditionOf(conditions, t)
 		switch {
 		case !known:
 			return fmt.Errorf("nothing is said yet of whether it is %s", t)
-		case c["status"] != "True":
-			return fmt.Errorf("it is not %s: %v: %v", t, c["reason"], c["message"])
+		case c.Status != "True":
+			return fmt.Errorf("it is not %s: %s: %s", t, c.Reason, c.Message)
 		}
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,8 +36,9 @@ var networkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Ve
 // enforced is how long a network may take to know a policy.
 const enforced = 30 * time.Second
 
-// policed has the chart's NetworkPolicies, by prod's values, let the drawn flows through and refuse others. Whether the network enforces
-// any policy at all is tried first, on two pods of no one: without that, nothing here would say anything of the chart's.
+// policed has the chart's NetworkPolicies, by prod's values, let the drawn flows through and refuse others. Whether the
+// network enforces any policy at all is tried first, on two pods of no one: without that, nothing here would say anything of
+// the chart's.
 func (s *Session) policed(ctx context.Context) (string, error) {
 	if err := s.provide(ctx, namespace); err != nil {
 		return "", err
@@ -124,11 +124,8 @@ func (s *Session) flows(ctx context.Context, stranger func(context.Context, stri
 	if err := until(ctx, arrives, func(ctx context.Context) error { return s.appAt(ctx, s.Ingress) }); err != nil {
 		return "", fmt.Errorf("the ingress controller to the app: %w", err)
 	}
-	if err := until(ctx, arrives, s.signIn); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", fmt.Errorf("the ingress controller to the API: %w", err)
-	}
-	if _, err := s.entities(ctx); err != nil {
-		return "", err
 	}
 	return "by prod's values let through: the ingress controller to app and API, Prometheus' namespace to the metrics, the portal to name server and database; refused: " + strings.Join(names, ", "), nil
 }
@@ -144,20 +141,6 @@ func refuses(ctx context.Context, from func(context.Context, string) error, addr
 		return fmt.Errorf("%s is reached", address)
 	}
 	return err
-}
-
-// podOf is a pod with these labels that runs and is not on its way out.
-func (s *Session) podOf(ctx context.Context, namespace, labels string) (*corev1.Pod, error) {
-	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil {
-			return &p, nil
-		}
-	}
-	return nil, fmt.Errorf("no pod of %s runs in %s", labels, namespace)
 }
 
 // connects tries to reach HOST:PORT from a container with Node.

@@ -132,3 +132,17 @@ console.log(JSON.stringify({
 	}
 	return fmt.Sprintf("uid 65532, root file system read-only, no capabilities, no token; all rights of the service account are the %d of its Role, in no other namespace any; %d asked for and refused", given, len(beyond)), nil
 }
+
+// podOf is a pod with these labels that runs and is not on its way out.
+func (s *Session) podOf(ctx context.Context, namespace, labels string) (*corev1.Pod, error) {
+	list, err := s.Client.Core.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			return &p, nil
+		}
+	}
+	return nil, fmt.Errorf("no pod of %s runs in %s", labels, namespace)
+}

@@ -27,14 +27,23 @@ func (s *Session) ingress(ctx context.Context) (string, error) {
 	if err := until(ctx, arrives, page); err != nil {
 		return "", fmt.Errorf("the app: %w", err)
 	}
+	names, err := s.served(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s/ is the app, %s/api signs a guest in and lists %s", s.Ingress, s.Ingress, strings.Join(names, ", ")), nil
+}
+
+// served waits until a guest can sign in, and gives the entities of the catalog that this system has.
+func (s *Session) served(ctx context.Context) ([]string, error) {
 	if err := until(ctx, arrives, s.signIn); err != nil {
-		return "", fmt.Errorf("the API: %w", err)
+		return nil, fmt.Errorf("the API: %w", err)
 	}
 	names, err := s.entities(ctx)
 	if err != nil {
-		return "", fmt.Errorf("the catalog: %w", err)
+		return nil, fmt.Errorf("the catalog: %w", err)
 	}
-	return fmt.Sprintf("%s/ is the app, %s/api signs a guest in and lists %s", s.Ingress, s.Ingress, strings.Join(names, ", ")), nil
+	return names, nil
 }
 
 func (s *Session) nodePort(ctx context.Context) (string, error) {

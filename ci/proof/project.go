@@ -89,11 +89,7 @@ func (s *Session) kept(ctx context.Context, i intruder) error {
 
 // forget deletes an intruder without what it deployed, which is nothing: Argo CD would first try its operation to the end.
 func (s *Session) forget(ctx context.Context, i intruder) error {
-	r, err := s.Client.Resource(i.Object(), sync.DefaultNamespace)
-	if err != nil {
-		return err
-	}
-	if err := r.Delete(ctx, i.Name, metav1.DeleteOptions{}); err != nil {
+	if err := s.remove(ctx, i.Object()); err != nil {
 		return err
 	}
 	return sync.Gone(ctx, s.Client, sync.DefaultNamespace, i.Name, s.Timeout)

@@ -13,6 +13,9 @@ import (
 	"text/template"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
@@ -103,7 +106,7 @@ func (s *Session) runIngress(ctx context.Context, controller []*unstructured.Uns
 	if err != nil {
 		return err
 	}
-	return manifests.Wait(ctx, s.Client, applied)
+	return s.started(ctx, applied...)
 }
 
 func (s *Session) apply(ctx context.Context, yaml []byte) ([]*unstructured.Unstructured, error) {
@@ -120,9 +123,42 @@ func (s *Session) runs(ctx context.Context, yaml []byte) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
+	return applied, s.started(ctx, applied...)
+}
+
+// started waits until workloads run.
+func (s *Session) started(ctx context.Context, workloads ...*unstructured.Unstructured) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	return applied, manifests.Wait(ctx, s.Client, applied)
+	return manifests.Wait(ctx, s.Client, workloads)
+}
+
+// remove deletes an object with what it has made.
+func (s *Session) remove(ctx context.Context, obj *unstructured.Unstructured) error {
+	r, err := s.Client.Resource(obj, obj.GetNamespace())
+	if err != nil {
+		return err
+	}
+	background := metav1.DeletePropagationBackground
+	return r.Delete(ctx, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+}
+
+// secret makes a Secret, unless there is one of the name.
+func (s *Session) secret(ctx context.Context, in, name string, data map[string]string) (made bool, err error) {
+	_, err = s.Client.Core.Secrets(in).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// namespaced makes a namespace, unless there is one of the name.
+func (s *Session) namespaced(ctx context.Context, name string) error {
+	_, err := s.Client.Core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{FieldManager: manifests.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // values are those of the session, above the chart's own: where people reach the portal.

@@ -101,10 +101,7 @@ func (s *Session) guestsAgain(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: the chart as it was released", nil); err != nil {
 		return "", err
 	}
-	if err := until(ctx, arrives, s.signIn); err != nil {
-		return "", err
-	}
-	names, err := s.entities(ctx)
+	names, err := s.served(ctx)
 	if err != nil {
 		return "", err
 	}

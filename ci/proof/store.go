@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/health"
 )
 
 //go:embed store.yaml
@@ -106,15 +108,14 @@ func (s *Session) withheld(ctx context.Context) error {
 // refusedBy says whether the operator has looked at an ExternalSecret and not filled its Secret.
 func refusedBy(external *unstructured.Unstructured) error {
 	conditions, _, _ := unstructured.NestedSlice(external.Object, "status", "conditions")
-	for _, c := range conditions {
-		if c, ok := c.(map[string]any); ok && c["type"] == "Ready" {
-			if c["status"] == "False" {
-				return nil
-			}
-			return fmt.Errorf("it is Ready: %v", c["message"])
-		}
+	ready, known := health.ConditionOf(conditions, "Ready")
+	switch {
+	case !known:
+		return errors.New("the operator has not looked at it yet")
+	case ready.Status != "False":
+		return fmt.Errorf("it is Ready: %s", ready.Message)
 	}
-	return errors.New("the operator has not looked at it yet")
+	return nil
 }
 
 // filled has the chart's ExternalSecret fill the Secret that the portal's pod takes its token from, and follow the store.

@@ -32,7 +32,7 @@ func (s *Session) untraced(ctx context.Context) (string, error) {
 	if err := s.shape(ctx, "test: the chart as it was released", nil); err != nil {
 		return "", err
 	}
-	if err := s.served(ctx); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
 	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
@@ -59,7 +59,7 @@ func (s *Session) traces(ctx context.Context) (string, error) {
 	}}); err != nil {
 		return "", err
 	}
-	if err := s.served(ctx); err != nil {
+	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
 	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {

@@ -87,10 +87,13 @@ func (m *BackstageGitops) runtime(epoch int, platform dagger.Platform) *dagger.C
 		WithExposedPort(4001, dagger.ContainerWithExposedPortOpts{Description: "backend API"})
 }
 
-// slimBase is what is under the image.
+// slimBase is what is under the image: the files of slimImage as one layer that the engine makes. Its own layers would
+// be others after the engine's next start, which then knows no more how a registry had compressed them, and the same
+// inputs another digest.
 func slimBase(platform dagger.Platform) *dagger.Container {
-	return dag.Container(dagger.ContainerOpts{Platform: platform}).
-		From(slimImage).
+	base := dag.Container(dagger.ContainerOpts{Platform: platform}).From(slimImage)
+	return base.
+		WithRootfs(dag.Directory().WithDirectory("/", base.Rootfs())).
 		WithWorkdir("/app").
 		WithUser(imageUser)
 }

@@ -68,8 +68,9 @@ type Tag struct {
 // of another platform, it makes one image of several platforms, an index. What the registry holds of it is not uploaded
 // again, so a push that was interrupted goes on. Nothing is pushed where a tag is taken.
 //
-// Builders stamp an image with the time at which they made it. Here the image and its history get the time created
-// instead, so that the same files and configuration are the same digest wherever and whenever they were built.
+// Builders stamp an image with the time at which they made it, and with how they came by each layer. Here the image gets
+// the time created and a history of its layers instead, so that the same files and configuration are the same digest
+// wherever and whenever they were built.
 func Publish(ctx context.Context, archives []string, ref string, p Publication, o Options) (result Published, err error) {
 	parsed, err := Parse(ref, o)
 	if err != nil {
@@ -349,6 +350,10 @@ func writeFile(root *os.Root, name string, content io.Reader) (err error) {
 	return err
 }
 
+// madeBy is what made a layer, in the history of an image. What the builder says of it changes: an engine that was
+// restarted calls a layer of its cache "rehydrated persisted snapshot".
+const madeBy = "backstage-gitops"
+
 // stamp gives the image and all of its history one time, and its manifest the annotations that are labels so far.
 func stamp(img v1.Image, created time.Time) (v1.Image, error) {
 	config, err := img.ConfigFile()
@@ -357,9 +362,7 @@ func stamp(img v1.Image, created time.Time) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.Created = v1.Time{Time: created.UTC()}
-	for i := range config.History {
-		config.History[i].Created = config.Created
-	}
+	config.History = slices.Repeat([]v1.History{{Created: config.Created, CreatedBy: madeBy}}, len(config.RootFS.DiffIDs))
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func archive(t *testing.T, images ...v1.Image) string {
 	return path
 }
 
-// builtAt is the same image as a builder stamps it at a time.
+// builtAt is the same image as a builder stamps it at a time, which knows another story of it each time.
 func builtAt(t *testing.T, at time.Time) v1.Image {
 	t.Helper()
 	img := build(t, slim, layer(t, entry{name: "app/start.js", text: "start"}))
@@ -64,9 +64,7 @@ func builtAt(t *testing.T, at time.Time) v1.Image {
 	}
 	config = config.DeepCopy()
 	config.Created = v1.Time{Time: at}
-	for i := range config.History {
-		config.History[i].Created = config.Created
-	}
+	config.History = []v1.History{{Created: config.Created, CreatedBy: at.String()}, {Created: config.Created, CreatedBy: "ENV A=b", EmptyLayer: true}}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +92,17 @@ func TestPublishIsTheSameDigestWheneverItWasBuilt(t *testing.T) {
 	}
 	if !got.Created.Equal(created) {
 		t.Errorf("created is %s, want %s", got.Created, created)
+	}
+	pushed, err := pull(t, host, first.Digest).Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := pushed.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(config.History) != len(config.RootFS.DiffIDs) || !config.History[0].Created.Equal(created) {
+		t.Errorf("the history is %+v; want an entry for each of %d layers, of %s", config.History, len(config.RootFS.DiffIDs), created)
 	}
 	other, err := image.Publish(t.Context(), []string{archive(t, builtAt(t, time.Unix(1, 0)))}, host+"/app:3", image.Publication{Created: created.Add(time.Second)}, image.Options{PlainHTTP: true})
 	if err != nil {

@@ -163,16 +163,24 @@ func (s *Session) prometheus(ctx context.Context, path, key, value string, data 
 	}
 	text, err := request.DoRaw(ctx)
 	if err != nil {
+		// What is wrong with a query is in its answer, and not in the error.
+		var refusal struct{ Error string }
+		if json.Unmarshal(text, &refusal) == nil && refusal.Error != "" {
+			err = errors.New(refusal.Error)
+		}
 		return fmt.Errorf("ask Prometheus: %w", err)
 	}
 	return json.Unmarshal(text, &struct{ Data any }{data})
 }
 
+// answered is what Prometheus answers to a query: a time and a value for each series.
+type answered struct {
+	Result []struct{ Value []any }
+}
+
 // ask gives the value of a query's first series, nothing where it has none.
 func (s *Session) ask(ctx context.Context, query string) (string, error) {
-	var data struct {
-		Result []struct{ Value []any }
-	}
+	var data answered
 	if err := s.prometheus(ctx, "api/v1/query", "query", query, &data); err != nil {
 		return "", err
 	}

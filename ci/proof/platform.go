@@ -87,6 +87,7 @@ var features = []Feature{
 		{"Prometheus scrapes the backend", (*Session).scraped},
 		{"an alert fires while the portal is away", (*Session).alerted},
 		{"a PodMonitor does the same without a Service", (*Session).podMonitored},
+		{"the dashboard has data, and all rules are evaluated", (*Session).dashboards},
 	}},
 	{Name: "traces", Components: []string{"collector"}, steps: []part{
 		{"without tracing a collector hears nothing", (*Session).untraced},

@@ -287,7 +287,7 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		"collector":  {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
 		"store":      {string(storeManifest), "ServiceAccount Role RoleBinding SecretStore"},
 		"deny all":   {denyAll, "NetworkPolicy"},
-		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus"},
+		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus ServiceMonitor"},
 	} {
 		objects, err := manifests.Decode(strings.NewReader(c.yaml))
 		if err != nil {

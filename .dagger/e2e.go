@@ -78,7 +78,7 @@ func (m *BackstageGitops) E2e(ctx context.Context,
 
 	// Optional chart features to prove, on real components: upgrade, sign-in, postgres, s3,
 	// tls, gateway, hpa, spread (needs --workers 2), environments, networkpolicy, metrics,
-	// traces, external-secrets, or all.
+	// traces, notifications, external-secrets, or all.
 	//
 	// +optional
 	features []string,

@@ -71,6 +71,7 @@ var components = map[string]component{
 		values: map[string]any{"installCRDs": false, "webhook": map[string]any{"create": false}, "certController": map[string]any{"create": false},
 			"image": map[string]any{"repository": externalSecretsRepository, "tag": versionOf(externalSecretsModule)}},
 	})},
+	"argocd-notifications": {manifest: notifications},
 }
 
 // canal is Calico's manifest of flannel's network with Calico's policies, with the
@@ -95,6 +96,18 @@ func gatewayKinds(*BackstageGitops) *dagger.File {
 	return from(goImage).
 		WithDirectory(folder, moduleFiles(gatewayModule, "config/crd/standard").Directory("standard")).
 		WithExec([]string{"find", folder, "-name", "*.yaml", "-exec", "sed", "-s", "1i ---", "{}", "+"}, dagger.ContainerWithExecOpts{RedirectStdout: file}).
+		File(file)
+}
+
+// notifications are the objects of Argo CD's notifications controller, by the manifest of
+// its whole release: a cluster here has the minimum, which leaves the controller out.
+func notifications(m *BackstageGitops) *dagger.File {
+	const whole, file = "/install.yaml", "/notifications.yaml"
+	return from(goImage).
+		WithFile(whole, dag.Argocd(dagger.ArgocdOpts{Program: m.gitops()}).Manifests(dagger.ArgocdManifestsOpts{Full: true})).
+		WithExec([]string{"awk", "-v", "RS=---\\n",
+			`/\n    app.kubernetes.io\/component: notifications-controller\n/ { sub(/\nmetadata:\n/, "&  namespace: argocd\n"); print RS $0 }`, whole},
+			dagger.ContainerWithExecOpts{RedirectStdout: file}).
 		File(file)
 }
 

@@ -82,7 +82,7 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 		// A part of its own has cert-manager.
 		values["certManager"] = map[string]any{"certificate": map[string]any{"enabled": false}}
 		if i == 0 {
-			maps.Copy(values, map[string]any{"database": map[string]any{"type": "memory"}, "backup": map[string]any{"enabled": false}})
+			maps.Copy(values, memoryValues())
 		} else {
 			values["image"] = map[string]any{"tag": stages[i].tag, "digest": stages[i].digest}
 			maps.Copy(values, postgresValues())
@@ -99,12 +99,7 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	app := sync.Application{
-		Name: portal, Repo: s.repo, Path: gitopsChart, Revision: s.Branch, Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
-		DestinationNamespace: sync.DefaultNamespace,
-		Values:               fmt.Appendf(nil, "source: {repoURL: %q, revision: %q}\n", s.repo, s.Branch),
-	}
-	if _, err := app.Apply(ctx, s.Client); err != nil {
+	if _, err := s.fromList(nil).Apply(ctx, s.Client); err != nil {
 		return "", err
 	}
 	s.platform.stages = stages
@@ -117,6 +112,15 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 		shown = append(shown, fmt.Sprintf("%s is %s and %s with %s (%.19s)", st.Name, result.Sync, result.Health, st.tag, st.digest))
 	}
 	return strings.Join(shown, "; "), nil
+}
+
+// fromList is charts/gitops as Argo CD deploys it, with more values above the chart's own.
+func (s *Session) fromList(more []byte) sync.Application {
+	return sync.Application{
+		Name: portal, Repo: s.repo, Path: gitopsChart, Revision: s.Branch, Namespace: sync.DefaultNamespace, Project: sync.DefaultProject,
+		DestinationNamespace: sync.DefaultNamespace,
+		Values:               append(fmt.Appendf(nil, "source: {repoURL: %q, revision: %q}\n", s.repo, s.Branch), more...),
+	}
 }
 
 // promotion has the image of the first environment reach the last one, by the program that people use, and sees it
@@ -331,7 +335,12 @@ func (s *Session) stands(ctx context.Context, st stage, revision string, limit t
 
 // applicationSets scales the controller of ApplicationSets, which the installation for one Application leaves out.
 func (s *Session) applicationSets(ctx context.Context, replicas int) (*unstructured.Unstructured, error) {
-	return s.Client.Dynamic.Resource(kube.Deployments).Namespace(sync.DefaultNamespace).Patch(ctx, "argocd-applicationset-controller",
+	return s.controllers(ctx, "argocd-applicationset-controller", replicas)
+}
+
+// controllers scales one of Argo CD's controllers.
+func (s *Session) controllers(ctx context.Context, name string, replicas int) (*unstructured.Unstructured, error) {
+	return s.Client.Dynamic.Resource(kube.Deployments).Namespace(sync.DefaultNamespace).Patch(ctx, name,
 		types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{FieldManager: manifests.Manager})
 }
 
@@ -365,6 +374,11 @@ func environmentValues() map[string]any {
 		"autoscaling": map[string]any{"enabled": false},
 		"metrics":     map[string]any{"serviceMonitor": map[string]any{"enabled": false}, "prometheusRule": map[string]any{"enabled": false}},
 	}
+}
+
+// memoryValues have an environment keep its catalog in memory, whatever the chart's own values are.
+func memoryValues() map[string]any {
+	return map[string]any{"database": map[string]any{"type": "memory"}, "backup": map[string]any{"enabled": false}}
 }
 
 // hardened is the last environment, the one with most of what the chart has.

@@ -93,6 +93,10 @@ var features = []Feature{
 		{"without tracing a collector hears nothing", (*Session).untraced},
 		{"a request is a span at the collector", (*Session).traces},
 	}},
+	{Name: "notifications", Components: []string{"argocd-notifications", "collector"}, steps: []part{
+		{"who has subscribed is told of a sync that succeeded", (*Session).notified},
+		{"and of one that failed", (*Session).notifiedOfFailure},
+	}},
 	{Name: "external-secrets", Components: []string{"external-secrets"}, steps: []part{
 		{"the External Secrets Operator has a store", (*Session).store},
 		{"a Secret is filled from the store, and follows it", (*Session).filled},

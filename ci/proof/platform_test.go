@@ -281,13 +281,14 @@ func TestManifestsOfThePlatform(t *testing.T) {
 		yaml  string
 		kinds string
 	}{
-		"strangers":  {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
-		"external":   {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
-		"s3":         {string(s3Manifest), "Deployment Service"},
-		"collector":  {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
-		"store":      {string(storeManifest), "ServiceAccount Role RoleBinding SecretStore"},
-		"deny all":   {denyAll, "NetworkPolicy"},
-		"prometheus": {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus ServiceMonitor"},
+		"strangers":     {strangers, "Namespace Namespace Namespace Deployment Deployment Deployment"},
+		"external":      {string(externalDatabase), "Certificate ConfigMap Deployment Service"},
+		"s3":            {string(s3Manifest), "Deployment Service"},
+		"collector":     {string(collectorManifest), "Namespace ConfigMap Deployment Service"},
+		"notifications": {string(notificationsManifest), "ConfigMap"},
+		"store":         {string(storeManifest), "ServiceAccount Role RoleBinding SecretStore"},
+		"deny all":      {denyAll, "NetworkPolicy"},
+		"prometheus":    {string(prometheusManifest), "Namespace ServiceAccount ClusterRole ClusterRoleBinding Prometheus ServiceMonitor"},
 	} {
 		objects, err := manifests.Decode(strings.NewReader(c.yaml))
 		if err != nil {
@@ -341,21 +342,23 @@ func TestInBucket(t *testing.T) {
 	}
 }
 
-func TestSpansOf(t *testing.T) {
+func TestRecordsOf(t *testing.T) {
 	t.Parallel()
 	log, err := os.ReadFile("testdata/collector.log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []span{
-		{Service: "backstage", Name: "GET /api/catalog", Kind: "Server", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"url.path": "/api/catalog/entities", "http.route": "/api/catalog", "http.response.status_code": "200"}},
-		{Service: "backstage", Name: "SELECT", Kind: "Client", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"db.statement": "select f(a) from b"}},
-		{Service: "other", Name: "GET", Kind: "Server", Trace: "1af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{}},
+	want := []record{
+		{Of: "Span", Service: "backstage", Name: "GET /api/catalog", Kind: "Server", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"url.path": "/api/catalog/entities", "http.route": "/api/catalog", "http.response.status_code": "200"}},
+		{Of: "Span", Service: "backstage", Name: "SELECT", Kind: "Client", Trace: "0af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{"db.statement": "select f(a) from b"}},
+		{Of: "Span", Service: "other", Name: "GET", Kind: "Server", Trace: "1af7651916cd43dd8448eb211c80319c", Attributes: map[string]string{}},
+		{Of: "LogRecord", Service: "argocd-notifications", Body: "successfully synced (all tasks run)", Attributes: map[string]string{"application": "backstage-dev", "phase": "Succeeded", "revision": "4faa647"}},
+		{Of: "LogRecord", Body: "a line", Attributes: map[string]string{}},
 	}
-	if got := spansOf(string(log)); !reflect.DeepEqual(got, want) {
+	if got := recordsOf(string(log)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
-	if got := spansOf("2026-11-30T04:00:00.000Z\tinfo\tEverything is ready. Begin running and processing data."); got != nil {
+	if got := recordsOf("2026-11-30T04:00:00.000Z\tinfo\tEverything is ready. Begin running and processing data."); got != nil {
 		t.Errorf("nothing was sent: %+v", got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +68,7 @@ func (s *Session) traces(ctx context.Context) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	var found span
+	var found record
 	if err := until(ctx, arrives, func(ctx context.Context) error {
 		spans, err := s.collected(ctx)
 		if err != nil {
@@ -103,50 +105,66 @@ func (s *Session) traces(ctx context.Context) (string, error) {
 }
 
 // collected are the spans in the collector's log.
-func (s *Session) collected(ctx context.Context) ([]span, error) {
+func (s *Session) collected(ctx context.Context) ([]record, error) {
+	return s.collectedOf(ctx, "Span")
+}
+
+// collectedOf are the records of one kind in the collector's log.
+func (s *Session) collectedOf(ctx context.Context, of string) ([]record, error) {
 	pod, err := s.podOf(ctx, tracingNamespace, "app=collector")
 	if err != nil {
 		return nil, err
 	}
 	said, err := s.logOf(ctx, tracingNamespace, pod.Name, "")
-	return spansOf(said), err
+	return slices.DeleteFunc(recordsOf(said), func(r record) bool { return r.Of != of }), err
 }
 
-// span is what the collector says of one.
-type span struct {
-	Service, Name, Kind, Trace string
-	Attributes                 map[string]string
+// record is what the collector says of one thing that it was sent.
+type record struct {
+	// Of is "Span" or "LogRecord".
+	Of                               string
+	Service, Name, Kind, Trace, Body string
+	Attributes                       map[string]string
 }
 
-// spansOf reads what the collector's debug exporter prints in detail: a resource with its attributes, and then its spans
-// with theirs.
-func spansOf(log string) []span {
-	var spans []span
+// begun is the first line of a record.
+var begun = regexp.MustCompile(`^(Span|LogRecord) #\d+$`)
+
+// recordsOf reads what the collector's debug exporter prints in detail: a resource with its attributes, and then its spans
+// or log records with theirs.
+func recordsOf(log string) []record {
+	var records []record
 	var service string
+	// What is said of a resource comes before its records.
+	var within bool
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
 		key, value, _ := strings.Cut(line, ":")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		attribute, isAttribute := strings.CutPrefix(key, "-> ")
+		begins := begun.FindStringSubmatch(line)
 		switch {
-		case strings.Contains(line, "ResourceSpans #"):
-			service = ""
+		case strings.Contains(line, "ResourceSpans #"), strings.Contains(line, "ResourceLog #"):
+			service, within = "", false
 		case isAttribute && attribute == "service.name":
 			service = inner(value)
-		case strings.HasPrefix(line, "Span #"):
-			spans = append(spans, span{Service: service, Attributes: map[string]string{}})
-		case len(spans) == 0:
+		case begins != nil:
+			within = true
+			records = append(records, record{Of: begins[1], Service: service, Attributes: map[string]string{}})
+		case !within:
 		case isAttribute:
-			spans[len(spans)-1].Attributes[attribute] = inner(value)
+			records[len(records)-1].Attributes[attribute] = inner(value)
 		case key == "Trace ID":
-			spans[len(spans)-1].Trace = value
+			records[len(records)-1].Trace = value
 		case key == "Name":
-			spans[len(spans)-1].Name = value
+			records[len(records)-1].Name = value
 		case key == "Kind":
-			spans[len(spans)-1].Kind = value
+			records[len(records)-1].Kind = value
+		case key == "Body":
+			records[len(records)-1].Body = inner(value)
 		}
 	}
-	return spans
+	return records
 }
 
 // inner is the value in TYPE(VALUE).

@@ -48,14 +48,15 @@ func TestScripts(t *testing.T) {
 			keeps: []string{"backstage-20260104T000000Z.dump", newer, "notes.txt"}, goes: []string{old, "." + old + ".part"},
 			calls: "pg_restore --list .backstage-20260104T000000Z.dump.part",
 		},
-		"dump that fails removes nothing": {
+		"dump that fails removes nothing but its own part": {
 			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer},
-			tools: map[string]string{"pg_dump": "exit 1", "pg_restore": ""}, fails: true, keeps: []string{old, newer},
+			tools: map[string]string{"pg_dump": dump + "\nexit 1", "pg_restore": "", "date": clock}, fails: true,
+			keeps: []string{old, newer}, goes: []string{".backstage-20260104T000000Z.dump.part"},
 		},
 		"dump that cannot be read removes nothing and has no name": {
 			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer},
 			tools: map[string]string{"pg_dump": dump, "pg_restore": "exit 1", "date": clock}, fails: true,
-			keeps: []string{old, newer}, goes: []string{"backstage-20260104T000000Z.dump"},
+			keeps: []string{old, newer}, goes: []string{"backstage-20260104T000000Z.dump", ".backstage-20260104T000000Z.dump.part"},
 		},
 		"dump leaves alone what it has not named": {
 			script: "dump.sh", env: []string{"KEEP=1", "KEEP_DAYS=0"}, files: []string{old, newer, "backstage-20250101T000000Z copy.dump", "backstage-before-upgrade.dump", "backstage-a\nb.dump"},

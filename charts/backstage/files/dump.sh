@@ -6,10 +6,13 @@ scripts=$(cd "$(dirname "$0")" && pwd)
 cd "$BACKUP_DIR"
 
 name=backstage-$(date -u +%Y%m%dT%H%M%SZ).dump
+part=.$name.part
 rm -f .*.part
-pg_dump --format=custom --no-owner --no-acl --file=".$name.part"
-pg_restore --list ".$name.part" > /dev/null
-mv ".$name.part" "$name"
+# Also when it fails: the next one may be a day away.
+trap 'rm -f "$part"' EXIT
+pg_dump --format=custom --no-owner --no-acl --file="$part"
+pg_restore --list "$part" > /dev/null
+mv "$part" "$name"
 echo "dumped $PGDATABASE as $name, $(wc -c < "$name") bytes"
 
 old=$(wc -c backstage-*.dump | sh "$scripts/retain.sh")

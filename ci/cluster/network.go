@@ -247,7 +247,8 @@ func Reach(ctx context.Context, name, node, address string) error {
 	if err != nil {
 		return err
 	}
-	return OnNode(ctx, name, node, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port)
+	_, err = OnNode(ctx, name, node, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port)
+	return err
 }
 
 // Daemon is where the Docker daemon of the nodes takes commands, HOST:PORT, empty where that is no port.
@@ -293,22 +294,23 @@ func filter(ctx context.Context, n nodes.Node, args ...string) error {
 	return nil
 }
 
-// OnNode runs a program on a node of a cluster.
-func OnNode(ctx context.Context, name, node string, command ...string) error {
+// OnNode runs a program on a node of a cluster, and gives what it prints.
+func OnNode(ctx context.Context, name, node string, command ...string) (string, error) {
 	_, all, err := find(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, n := range all {
 		if n.String() != node {
 			continue
 		}
-		if err := n.CommandContext(ctx, command[0], command[1:]...).Run(); err != nil {
-			return fmt.Errorf("%s on node %s: %w", command[0], node, explain(err))
+		printed, err := exec.Output(n.CommandContext(ctx, command[0], command[1:]...))
+		if err != nil {
+			return "", fmt.Errorf("%s on node %s: %w", command[0], node, explain(err))
 		}
-		return nil
+		return string(printed), nil
 	}
-	return fmt.Errorf("the cluster %s has no node %s", name, node)
+	return "", fmt.Errorf("the cluster %s has no node %s", name, node)
 }
 
 // Restart stops a cluster's nodes and starts them again, as a host that reboots does.

@@ -4,15 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
@@ -136,9 +133,12 @@ func inBucket(list, root, put, gone string, stay []string) (size string, err err
 	return size, nil
 }
 
+// wrongSignature is what a server of buckets says of what another key has signed.
+var wrongSignature = regexp.MustCompile(`SignatureDoesNotMatch: .+`)
+
 // wrongKey has the chart's backup run with another secret key than the bucket's, and gives what it says of that.
 func (s *Session) wrongKey(ctx context.Context) (string, error) {
-	const name, secret = application + "-backup-refused", bucketSecret + "-wrong"
+	const secret = bucketSecret + "-wrong"
 	right, err := s.Client.Core.Secrets(namespace).Get(ctx, bucketSecret, metav1.GetOptions{})
 	if err != nil {
 		return "", err
@@ -146,32 +146,5 @@ func (s *Session) wrongKey(ctx context.Context) (string, error) {
 	if _, err := s.secret(ctx, namespace, secret, map[string]string{"access-key-id": string(right.Data["access-key-id"]), "secret-access-key": rand.Text()}); err != nil {
 		return "", err
 	}
-	job, err := s.backupJob(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	text, err := json.Marshal(job.Object)
-	if err != nil {
-		return "", err
-	}
-	other := &unstructured.Unstructured{}
-	if err := other.UnmarshalJSON([]byte(strings.ReplaceAll(string(text), `"`+bucketSecret+`"`, `"`+secret+`"`))); err != nil {
-		return "", err
-	}
-	if err := unstructured.SetNestedField(other.Object, int64(0), "spec", "backoffLimit"); err != nil {
-		return "", err
-	}
-	said, err := s.runJob(ctx, other, corev1.PodFailed)
-	if err != nil {
-		return "", err
-	}
-	// What later steps tell of a failure would name it.
-	if err := s.remove(ctx, other); err != nil {
-		return "", err
-	}
-	_, why, told := strings.Cut(said, "api error SignatureDoesNotMatch: ")
-	if !told {
-		return "", errors.New("a backup with a wrong key does not say why it failed: " + lastLine(said))
-	}
-	return firstLine(why), nil
+	return s.backupFails(ctx, "refused", wrongSignature, another(bucketSecret, secret))
 }

@@ -71,7 +71,7 @@ func (s *Session) provide(ctx context.Context, in string) error {
 	var all []volume
 	for _, claim := range []string{dataClaim, backupClaim} {
 		path := volumes + "/" + in + "/" + claim
-		if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "mkdir", "-p", path); err != nil {
+		if _, err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "mkdir", "-p", path); err != nil {
 			return err
 		}
 		all = append(all, volume{in, claim, path})
@@ -270,6 +270,49 @@ func (s *Session) backupJob(ctx context.Context, name string) (*unstructured.Uns
 	return job, nil
 }
 
+// backupFails runs the chart's backup once, changed into one that cannot succeed, and gives the part of what it says that
+// tells why.
+func (s *Session) backupFails(ctx context.Context, name string, why *regexp.Regexp, change func(*unstructured.Unstructured) error) (string, error) {
+	job, err := s.backupJob(ctx, application+"-backup-"+name)
+	if err != nil {
+		return "", err
+	}
+	if err := change(job); err != nil {
+		return "", err
+	}
+	if err := unstructured.SetNestedField(job.Object, int64(0), "spec", "backoffLimit"); err != nil {
+		return "", err
+	}
+	said, err := s.runJob(ctx, job, corev1.PodFailed)
+	if err != nil {
+		return "", err
+	}
+	// What later steps tell of a failure would name it.
+	if err := s.remove(ctx, job); err != nil {
+		return "", err
+	}
+	told := why.FindString(said)
+	if told == "" {
+		return "", fmt.Errorf("the backup does not say why it failed: %s", lastLine(said))
+	}
+	return told, nil
+}
+
+// another has an object name one thing in the place of another, wherever that is a whole value of it.
+func another(from, to string) func(*unstructured.Unstructured) error {
+	return func(obj *unstructured.Unstructured) error {
+		text, err := json.Marshal(obj.Object)
+		if err != nil {
+			return err
+		}
+		changed := strings.ReplaceAll(string(text), `"`+from+`"`, `"`+to+`"`)
+		if changed == string(text) {
+			return fmt.Errorf("%s does not name %s", kube.Name(obj), from)
+		}
+		return obj.UnmarshalJSON([]byte(changed))
+	}
+}
+
 // restores is the step that loses the database's volume and has the chart bring the dump back from where its values have it.
 func restores(values func() map[string]any) func(*Session, context.Context) (string, error) {
 	return func(s *Session, ctx context.Context) (string, error) { return s.restore(ctx, values) }
@@ -277,7 +320,7 @@ func restores(values func() map[string]any) func(*Session, context.Context) (str
 
 func (s *Session) restore(ctx context.Context, values func() map[string]any) (string, error) {
 	began := time.Now()
-	if err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "sh", "-c", "rm -rf "+volumes+"/"+namespace+"/"+dataClaim+"/*"); err != nil {
+	if _, err := cluster.OnNode(ctx, s.Cluster, s.platform.node, "sh", "-c", "rm -rf "+volumes+"/"+namespace+"/"+dataClaim+"/*"); err != nil {
 		return "", err
 	}
 	pods := s.Client.Core.Pods(namespace)

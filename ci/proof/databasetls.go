@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/template"
 	"time"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/backstage-gitops/backstage-gitops/ci/cluster"
 	"github.com/backstage-gitops/backstage-gitops/ci/manifests"
 )
 
@@ -201,6 +203,10 @@ func (s *Session) databaseTLS(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	refused, err := s.wrongAuthority(ctx)
+	if err != nil {
+		return "", err
+	}
 	if err := s.serves(ctx, before, arrives); err != nil {
 		return "", err
 	}
@@ -208,7 +214,52 @@ func (s *Session) databaseTLS(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s; %s, by verify-full. %s", connections, firstLine(dumped), renewed), nil
+	return fmt.Sprintf("%s; %s, by verify-full; by another authority the Job fails, %s, and the volume is as it was. %s", connections, firstLine(dumped), refused, renewed), nil
+}
+
+// unverified is what PostgreSQL's tools say of a server that their authority does not vouch for.
+var unverified = regexp.MustCompile(`SSL error: certificate verify failed`)
+
+// wrongAuthority has the chart's backup trust the cluster's own authority, which has not signed for the database, and gives
+// what it says of that. It leaves nothing of its own, and what was dumped before.
+func (s *Session) wrongAuthority(ctx context.Context) (string, error) {
+	const secret = authoritySecret + "-wrong"
+	other, err := s.Client.Core.ConfigMaps(namespace).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.secret(ctx, namespace, secret, map[string]string{"ca.crt": other.Data["ca.crt"]}); err != nil {
+		return "", err
+	}
+	before, err := s.backedUp(ctx)
+	if err != nil {
+		return "", err
+	}
+	why, err := s.backupFails(ctx, "distrusting", unverified, another(serverSecret, secret))
+	if err != nil {
+		return "", err
+	}
+	after, err := s.backedUp(ctx)
+	if err != nil {
+		return "", err
+	}
+	return why, untouched(before, after, s.platform.dump)
+}
+
+// backedUp are the files of the backup's volume, a checksum and a name a line.
+func (s *Session) backedUp(ctx context.Context) (string, error) {
+	return cluster.OnNode(ctx, s.Cluster, s.platform.node, "sh", "-euc", "cd "+volumes+"/"+namespace+"/"+backupClaim+` && sha256sum $(ls -A)`)
+}
+
+// untouched says whether a folder with a dump has the same files as before, with the same content.
+func untouched(before, after, dump string) error {
+	switch {
+	case !strings.Contains(before, "  "+dump+"\n"):
+		return fmt.Errorf("%s is not on the backup's volume: %q", dump, before)
+	case after != before:
+		return fmt.Errorf("a backup that failed changed its volume from %q to %q", before, after)
+	}
+	return nil
 }
 
 // renewed has the certificate of the release's PostgreSQL renewed, and sees the server that runs serve the new one.

@@ -88,7 +88,7 @@ func (s *Session) places(nodes []string) []place {
 
 // pullsNowhere has a node pull an image that its registry lacks, and sees it ask nobody else.
 func (s *Session) pullsNowhere(ctx context.Context, node string) error {
-	err := cluster.OnNode(ctx, s.Cluster, node, "crictl", "pull", nowhere)
+	_, err := cluster.OnNode(ctx, s.Cluster, node, "crictl", "pull", nowhere)
 	if err == nil || !strings.Contains(err.Error(), "not found") {
 		return fmt.Errorf("a pull of %s was not told that the registry lacks it: %w", nowhere, cmp.Or(err, errors.New("it was pulled")))
 	}

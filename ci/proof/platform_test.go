@@ -69,6 +69,67 @@ func TestFeatures(t *testing.T) {
 	}
 }
 
+func TestUntouched(t *testing.T) {
+	t.Parallel()
+	const dump, before = "backstage-20261130T120000Z.dump", "aa  backstage-20261129T120000Z.dump\nbb  backstage-20261130T120000Z.dump\n"
+	cases := map[string]struct{ before, after, want string }{
+		"as it was":            {before, before, ""},
+		"a part is left":       {before, "cc  ." + dump + ".part\n" + before, "a backup that failed changed its volume"},
+		"the dump is another":  {before, strings.Replace(before, "bb", "cc", 1), "a backup that failed changed its volume"},
+		"a dump is gone":       {before, "bb  " + dump + "\n", "a backup that failed changed its volume"},
+		"no dump at all":       {"", "", dump + " is not on the backup's volume"},
+		"the dump was a part":  {"bb  " + dump + ".part\n", "bb  " + dump + ".part\n", dump + " is not on the backup's volume"},
+		"the dump is a suffix": {"bb  ." + dump + "\n", "bb  ." + dump + "\n", dump + " is not on the backup's volume"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := text(untouched(c.before, c.after, dump)); !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnother(t *testing.T) {
+	t.Parallel()
+	job := func(secret, elsewhere string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"kind": "Job", "apiVersion": "batch/v1", "spec": map[string]any{"secretName": secret, "other": elsewhere, "limit": int64(3)}}}
+	}
+	got := job("keys", "keys-of-others")
+	if err := another("keys", "wrong")(got); err != nil || !reflect.DeepEqual(got, job("wrong", "keys-of-others")) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := another("nothing", "wrong")(job("keys", "")); err == nil || !strings.Contains(err.Error(), "does not name nothing") {
+		t.Errorf("what is not named is replaced: %v", err)
+	}
+}
+
+// A backup that fails tells why in the words of the tools that it runs.
+func TestWhyBackupsFail(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		why        *regexp.Regexp
+		said, want string
+	}{
+		"a wrong key": {
+			wrongSignature, "ERROR : S3: api error SignatureDoesNotMatch: The request signature we calculated does not match.\nmore", "SignatureDoesNotMatch: The request signature we calculated does not match.",
+		},
+		"another authority": {
+			unverified, `pg_dump: error: connection to server at "backstage-database" (10.96.1.2), port 5432 failed: SSL error: certificate verify failed`, "SSL error: certificate verify failed",
+		},
+		"another database": {unverified, `pg_dump: error: connection to server at "backstage-database" (10.96.1.2), port 5432 failed: FATAL: no such user`, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.why.FindString(c.said); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestLacking(t *testing.T) {
 	t.Parallel()
 	before := map[string]string{"component:default/a": "1", "component:default/b": "2"}

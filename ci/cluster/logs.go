@@ -37,7 +37,7 @@ type Logs struct {
 // Files that CollectLogs writes beside those of the nodes. MissingFile is there only if something could not be gathered.
 const (
 	EventsFile    = "events.txt"
-	unhealthyFile = "unhealthy.yaml"
+	UnhealthyFile = "unhealthy.yaml"
 	ProblemsFile  = "problems.json"
 	MissingFile   = "missing.txt"
 )
@@ -158,7 +158,7 @@ func (l *Logs) inspect(ctx context.Context, client *kube.Client, now time.Time) 
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(l.Dir, ProblemsFile), append(problems, '\n'), 0o644),
-		os.WriteFile(filepath.Join(l.Dir, unhealthyFile), []byte(described.String()), 0o644),
+		os.WriteFile(filepath.Join(l.Dir, UnhealthyFile), []byte(described.String()), 0o644),
 	)
 }
 

@@ -75,9 +75,12 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	if len(checkout.Environments) != len(stages) {
 		return "", fmt.Errorf("%s has %d environments, not %d", gitopsChart, len(checkout.Environments), len(stages))
 	}
-	files := map[string][]byte{}
 	for i, e := range checkout.Environments {
 		stages[i].Environment = e
+	}
+	s.platform.stages = stages
+	files := map[string][]byte{}
+	for i, e := range checkout.Environments {
 		values := environmentValues()
 		// A part of its own has cert-manager.
 		values["certManager"] = map[string]any{"certificate": map[string]any{"enabled": false}}
@@ -102,7 +105,6 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 	if _, err := s.fromList(nil).Apply(ctx, s.Client); err != nil {
 		return "", err
 	}
-	s.platform.stages = stages
 	var shown []string
 	for _, st := range stages {
 		result, err := s.stands(ctx, st, revision, s.Timeout)
@@ -265,7 +267,8 @@ func (s *Session) retire(ctx context.Context) (string, error) {
 		left.Name, forgotten.Seconds(), len(after)), nil
 }
 
-// clear takes the ApplicationSet with its project away, then the environments, and stops the controller.
+// clear takes the ApplicationSet with its project away, then the environments, and stops the controller: as far as they are
+// there.
 func (s *Session) clear(ctx context.Context) error {
 	if err := sync.Delete(ctx, s.Client, sync.DefaultNamespace, portal, s.Timeout); err != nil {
 		return err
@@ -281,10 +284,10 @@ func (s *Session) clear(ctx context.Context) error {
 	return err
 }
 
-// vacate removes namespaces with all that is in them.
+// vacate removes namespaces with all that is in them, as far as they are there.
 func (s *Session) vacate(ctx context.Context, namespaces ...string) error {
 	for _, name := range namespaces {
-		if err := s.Client.Core.Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		if err := s.Client.Core.Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,12 +63,14 @@ func Gather(dir string, release Release, run Run) (*Proof, error) {
 	if err != nil && run.Failure == "" {
 		return nil, errors.New("there is neither a proof nor a reason why not: give the failure")
 	}
-	missing, err := os.ReadFile(filepath.Join(dir, logsDir, cluster.MissingFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	missing, err := states(filepath.Join(dir, logsDir), cluster.MissingFile)
+	if err != nil {
 		return nil, fmt.Errorf("the logs: %w", err)
 	}
-	for line := range strings.Lines(string(missing)) {
-		run.Missing = append(run.Missing, strings.TrimSpace(line))
+	for _, text := range missing {
+		for line := range strings.Lines(string(text)) {
+			run.Missing = append(run.Missing, strings.TrimSpace(line))
+		}
 	}
 	run.Phases = blamed(run.Phases)
 	p.Run = &run
@@ -95,6 +98,46 @@ func blamed(phases []Phase) []Phase {
 // logsDir is the folder of the cluster's logs beside a proof.
 const logsDir = "logs"
 
+// keepLogs gathers the cluster's logs of a feature before what it made is taken away. Those of the cluster's end, which go to
+// the same folder, have what is still there anew, and its state under the names that this one does not use.
+func (s *Session) keepLogs(ctx context.Context, feature string) error {
+	if s.Cluster == "" {
+		return nil
+	}
+	dir := filepath.Join(s.Out, logsDir)
+	if _, err := cluster.CollectLogs(ctx, s.Cluster, "", dir); err != nil {
+		return err
+	}
+	return setAside(dir, feature)
+}
+
+// setAside gives the files of a cluster's state in a folder of logs a name that begins with that of a feature.
+func setAside(dir, feature string) error {
+	for _, file := range []string{cluster.EventsFile, cluster.UnhealthyFile, cluster.ProblemsFile, cluster.MissingFile} {
+		if err := os.Rename(filepath.Join(dir, file), filepath.Join(dir, feature+"-"+file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// states reads a file of a cluster's state in a folder of logs, and those of this name that were set aside there.
+func states(dir, file string) ([][]byte, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*"+file))
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, text)
+	}
+	return all, nil
+}
+
 // Limits of what a page holds of the logs: they are all in the folder.
 const (
 	tailLines  = 40
@@ -121,14 +164,18 @@ type logged struct {
 // readLogs reads what a page shows of a cluster's logs: first what is not healthy.
 func readLogs(dir string) (logged, error) {
 	var l logged
-	text, err := os.ReadFile(filepath.Join(dir, cluster.ProblemsFile))
-	if err == nil {
-		err = json.Unmarshal(text, &l.problems)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	found, err := states(dir, cluster.ProblemsFile)
+	if err != nil {
 		return l, fmt.Errorf("the logs: %w", err)
 	}
-	if text, err = os.ReadFile(filepath.Join(dir, cluster.EventsFile)); err == nil {
+	for _, text := range found {
+		var problems []health.Problem
+		if err := json.Unmarshal(text, &problems); err != nil {
+			return l, fmt.Errorf("the logs: %w", err)
+		}
+		l.problems = append(l.problems, problems...)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, cluster.EventsFile)); err == nil {
 		l.events = warnings(string(text))
 	}
 	var names []string

@@ -2,11 +2,15 @@ package proof
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/backstage-gitops/backstage-gitops/ci/cluster"
 )
 
 func TestGather(t *testing.T) {
@@ -166,5 +170,38 @@ func TestReadLogs(t *testing.T) {
 	}
 	if none, err := readLogs(filepath.Join(t.TempDir(), "nowhere")); err != nil || len(none.logs) > 0 {
 		t.Errorf("no logs are %+v, %v", none, err)
+	}
+}
+
+// What a feature left unhealthy is told, though it was taken away before the cluster's end.
+func TestReadLogsOfWhatWasTakenAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		path := filepath.Join(dir, logsDir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const log = "e2e-control-plane/pods/backstage-dev_backstage-1_5d7c/backend/0.log"
+	write(log, "2026-11-30T12:00:00Z stderr F the last words\n")
+	write(cluster.ProblemsFile, `[{"kind":"Pod","namespace":"backstage-dev","name":"backstage-1","reason":"CrashLoopBackOff","message":"it crashes"}]`)
+	write(cluster.MissingFile, "a node's logs\n")
+	if err := setAside(filepath.Join(dir, logsDir), "environments"); err != nil {
+		t.Fatal(err)
+	}
+	// As the cluster's end has them.
+	write(cluster.ProblemsFile, "[]")
+	got, err := readLogs(filepath.Join(dir, logsDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.problems) != 1 || len(got.logs) != 1 || got.logs[0].Name != log || !got.logs[0].Open {
+		t.Errorf("the problems are %+v, the logs %+v", got.problems, got.logs)
+	}
+	p, err := Gather(dir, Release{Branch: "main"}, Run{Failure: "a step failed"})
+	if err != nil || !slices.Equal(p.Run.Missing, []string{"a node's logs"}) {
+		t.Errorf("missing are %+v, %v", p, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,9 @@ type Feature struct {
 	Workers int `json:"workers,omitempty"`
 
 	steps []part
+	// clear takes away what would be in the way of other features; nil: nothing is. The last step leaves nothing of it: it is
+	// for one that failed.
+	clear func(*Session, context.Context) error
 }
 
 // part is one thing that is shown of a feature.
@@ -79,7 +83,7 @@ var features = []Feature{
 		{"Argo CD leaves an autoscaler's number of pods alone", (*Session).autoscaled},
 		{"the project refuses what is not the portal's", (*Session).guarded},
 		{"an environment that leaves the list keeps what it has", (*Session).retire},
-	}},
+	}, clear: (*Session).clear},
 	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{
 		{"only the drawn flows are let through", (*Session).policed},
 	}},
@@ -158,6 +162,24 @@ func (p *platform) close() error {
 		return nil
 	}
 	return p.web.close()
+}
+
+// attempt runs a step of a feature. One that fails leaves nothing in the way of other features, but its evidence.
+func (s *Session) attempt(ctx context.Context, f Feature, run func(*Session, context.Context) (string, error)) (string, error) {
+	shown, err := run(s, ctx)
+	if err == nil || f.clear == nil {
+		return shown, err
+	}
+	// Also of a run that was interrupted.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	if e := s.keepLogs(limited, f.Name); e != nil {
+		slog.Warn("no logs of "+f.Name, "error", e)
+	}
+	if e := f.clear(s, limited); e != nil {
+		err = fmt.Errorf("%w; and what %s made is not taken away: %w", err, f.Name, e)
+	}
+	return "", err
 }
 
 // shape has the portal run the chart as it was released, with other values, and waits until it does. Once it has a

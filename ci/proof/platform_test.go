@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
@@ -64,6 +65,51 @@ func TestFeatures(t *testing.T) {
 			}
 			if err == nil && !slices.Equal(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A feature that fails takes away what it made, also where the run was interrupted, and not for ever.
+func TestAttempt(t *testing.T) {
+	t.Parallel()
+	broken, stuck := errors.New("broken"), errors.New("stuck")
+	cases := map[string]struct {
+		run         error
+		interrupted bool
+		// leaves says that the feature clears nothing away; clear is how that ends.
+		leaves  bool
+		clear   error
+		cleared bool
+		want    string
+	}{
+		"shown":                      {},
+		"failed":                     {run: broken, cleared: true, want: "broken"},
+		"interrupted":                {run: context.Canceled, interrupted: true, cleared: true, want: "context canceled"},
+		"failed, nothing in the way": {run: broken, leaves: true, want: "broken"},
+		"failed, and stays":          {run: broken, cleared: true, clear: stuck, want: "broken; and what some made is not taken away: stuck"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			cleared := false
+			f := Feature{Name: "some", clear: func(_ *Session, ctx context.Context) error {
+				_, bounded := ctx.Deadline()
+				cleared = bounded && ctx.Err() == nil
+				return c.clear
+			}}
+			if c.leaves {
+				f.clear = nil
+			}
+			if c.interrupted {
+				cancel()
+			}
+			s := &Session{Timeout: time.Minute}
+			shown, err := s.attempt(ctx, f, func(*Session, context.Context) (string, error) { return "seen", c.run })
+			if text(err) != c.want || !errors.Is(err, c.run) || cleared != c.cleared || c.run == nil && shown != "seen" {
+				t.Errorf("got %q, %v, cleared away: %t", shown, err, cleared)
 			}
 		})
 	}

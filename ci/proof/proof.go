@@ -171,7 +171,7 @@ func (s *Session) plan() ([]step, error) {
 	}
 	for _, sc := range optional {
 		for _, shows := range sc.steps {
-			steps = append(steps, step{name: shows.name, scenario: sc.Name, run: func(ctx context.Context) (string, error) { return shows.run(s, ctx) }})
+			steps = append(steps, step{name: shows.name, scenario: sc.Name, run: func(ctx context.Context) (string, error) { return s.attempt(ctx, sc, shows.run) }})
 		}
 	}
 	if s.Cluster != "" && len(wrong)+len(optional) > 0 {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -73,6 +75,7 @@ func (s *Session) policed(ctx context.Context) (string, error) {
 	if err := until(ctx, arrives, func(ctx context.Context) error { return stranger(ctx, control) }); err != nil {
 		return "", fmt.Errorf("after the policy was gone: %w", err)
 	}
+	s.platform.enforcing = true
 	prod, err := s.lastEnvironment()
 	if err != nil {
 		return "", err
@@ -83,6 +86,151 @@ func (s *Session) policed(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return s.flows(ctx, stranger, control)
+}
+
+// beyondValues are those of a portal whose backups go to the bucket and whose traces go to the collector, with policies that
+// let them out to one namespace each.
+func beyondValues(policy map[string]any, backups, traces string) map[string]any {
+	peer := func(namespace string) []any {
+		return []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": namespace}}}}
+	}
+	values := bucketValues()
+	merge(values, tracingValues())
+	values["networkPolicy"] = maps.Clone(policy)
+	merge(values, map[string]any{"networkPolicy": map[string]any{"objectStore": peer(backups), "tracing": peer(traces)}})
+	return values
+}
+
+// policedBeyond has the policies let backups out to the bucket and traces to the collector where the values say that these
+// are there, and nowhere else. The collector goes at the end: who comes later wants one that has heard nothing.
+func (s *Session) policedBeyond(ctx context.Context) (string, error) {
+	if !s.platform.enforcing {
+		return "", &notHere{"no CNI that enforces NetworkPolicy, as the step before says"}
+	}
+	shown, err := s.flowsBeyond(ctx)
+	return shown, errors.Join(err, s.vacate(ctx, tracingNamespace))
+}
+
+// flowsBeyond tries the flows to bucket and collector: with values that say that both are where a listener is, and with those
+// that say where they are.
+func (s *Session) flowsBeyond(ctx context.Context) (string, error) {
+	if _, err := s.serveBucket(ctx); err != nil {
+		return "", err
+	}
+	if _, err := s.runs(ctx, collectorManifest); err != nil {
+		return "", err
+	}
+	prod, err := s.lastEnvironment()
+	if err != nil {
+		return "", err
+	}
+	listener, err := s.podOf(ctx, "proof-listener", "app=listener")
+	if err != nil {
+		return "", err
+	}
+	const theBucket, theCollector = "s3." + bucketNamespace + ".svc:7070", "collector." + tracingNamespace + ".svc:4318"
+	elsewhere := listener.Status.PodIP + ":4318"
+	for _, address := range []string{theBucket, theCollector, elsewhere} {
+		if err := until(ctx, arrives, func(ctx context.Context) error { return s.reaches(ctx, "proof-stranger", "app=stranger", address) }); err != nil {
+			return "", fmt.Errorf("without a policy: %w", err)
+		}
+	}
+	if err := s.letOut(ctx, application+"-database:5432", theCollector, theBucket); err != nil {
+		return "", fmt.Errorf("where neither is on: %w", err)
+	}
+
+	if err := s.shape(ctx, "test: let backups and traces out to somebody else", beyondValues(prod.values.NetworkPolicy, "proof-listener", "proof-listener")); err != nil {
+		return "", err
+	}
+	if err := s.letOut(ctx, elsewhere, theCollector, theBucket); err != nil {
+		return "", fmt.Errorf("where both are to be with the listener: %w", err)
+	}
+	before, err := s.rclone(ctx, listBucket)
+	if err != nil {
+		return "", err
+	}
+	refused, err := s.backupFails(ctx, "cut-off", cutOff, impatient)
+	if err != nil {
+		return "", err
+	}
+	after, err := s.rclone(ctx, listBucket)
+	if err != nil {
+		return "", err
+	}
+	if after != before {
+		return "", fmt.Errorf("a backup that the policies keep from the bucket changed it from %q to %q", before, after)
+	}
+	if _, err := s.served(ctx); err != nil {
+		return "", err
+	}
+	if err := s.unheard(ctx); err != nil {
+		return "", fmt.Errorf("of a portal that the policies keep from it %w", err)
+	}
+
+	if err := s.shape(ctx, "test: let backups out to the bucket, and traces to the collector", beyondValues(prod.values.NetworkPolicy, bucketNamespace, tracingNamespace)); err != nil {
+		return "", err
+	}
+	if err := s.letOut(ctx, theCollector, elsewhere, theBucket); err != nil {
+		return "", fmt.Errorf("where both are to be where they are: %w", err)
+	}
+	if _, err := s.dump(ctx, "let-out"); err != nil {
+		return "", err
+	}
+	list, err := s.rclone(ctx, listBucket)
+	if err != nil {
+		return "", err
+	}
+	size, err := inBucket(list, "bucket:"+bucket+"/", bucketFolder+"/"+s.platform.dump, "", nil)
+	if err != nil {
+		return "", err
+	}
+	// It may be that of the earlier request, which the backend has kept.
+	found, _, err := s.heard(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("where the values name another namespace the backup fails, %s, and the collector has no span; where they name theirs, %s of %s bytes is in the bucket, and the span %q at the collector; refused: the portal to both without a value, to the bucket always, and to the collector's port elsewhere",
+		refused, s.platform.dump, size, found.Name), nil
+}
+
+// letOut sees the portal reach an address, and others refused to it.
+func (s *Session) letOut(ctx context.Context, through string, refused ...string) error {
+	fromPortal := func(ctx context.Context, address string) error { return s.reaches(ctx, namespace, selector, address) }
+	if err := until(ctx, enforced, func(ctx context.Context) error { return fromPortal(ctx, through) }); err != nil {
+		return fmt.Errorf("the portal is not let out: %w", err)
+	}
+	for _, address := range refused {
+		if err := until(ctx, enforced, func(ctx context.Context) error { return refuses(ctx, fromPortal, address) }); err != nil {
+			return fmt.Errorf("the portal is let out: %w", err)
+		}
+	}
+	return nil
+}
+
+// cutOff is what rclone says where it finds an address and nobody answers there.
+var cutOff = regexp.MustCompile(`dial tcp [0-9.]+:[0-9]+: i/o timeout`)
+
+// impatient has the chart's backup try the bucket once, for a short time.
+func impatient(job *unstructured.Unstructured) error {
+	containers, _, err := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		container, ok := c.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%v is no container", c)
+		}
+		env, _, err := unstructured.NestedSlice(container, "env")
+		if err != nil {
+			return err
+		}
+		for name, value := range map[string]string{"RCLONE_CONTIMEOUT": "3s", "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "1"} {
+			env = append(env, map[string]any{"name": name, "value": value})
+		}
+		container["env"] = env
+	}
+	return unstructured.SetNestedSlice(job.Object, containers, "spec", "template", "spec", "containers")
 }
 
 // flows tries those that are drawn and others.

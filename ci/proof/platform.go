@@ -84,8 +84,9 @@ var features = []Feature{
 		{"the project refuses what is not the portal's", (*Session).guarded},
 		{"an environment that leaves the list keeps what it has", (*Session).retire},
 	}, clear: (*Session).clear},
-	{Name: "networkpolicy", Components: []string{"calico", "postgres"}, steps: []part{
+	{Name: "networkpolicy", Components: []string{"calico", "postgres", "s3", "collector"}, steps: []part{
 		{"only the drawn flows are let through", (*Session).policed},
+		{"backups reach the bucket and traces the collector, where the values say so", (*Session).policedBeyond},
 	}},
 	{Name: "metrics", Components: []string{"prometheus"}, steps: []part{
 		{"Prometheus scrapes the backend", (*Session).scraped},
@@ -151,6 +152,8 @@ type platform struct {
 	node string
 	// database says that the portal has one of its own, in PostgreSQL.
 	database bool
+	// enforcing says that the network enforces policies.
+	enforcing bool
 	// stages are the environments.
 	stages []stage
 	// web serves a file of entities.

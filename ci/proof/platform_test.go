@@ -164,7 +164,10 @@ func TestWhyBackupsFail(t *testing.T) {
 		"another authority": {
 			unverified, `pg_dump: error: connection to server at "backstage-database" (10.96.1.2), port 5432 failed: SSL error: certificate verify failed`, "SSL error: certificate verify failed",
 		},
-		"another database": {unverified, `pg_dump: error: connection to server at "backstage-database" (10.96.1.2), port 5432 failed: FATAL: no such user`, ""},
+		"another database":     {unverified, `pg_dump: error: connection to server at "backstage-database" (10.96.1.2), port 5432 failed: FATAL: no such user`, ""},
+		"no way to the bucket": {cutOff, `Get "http://s3:7070/portal?list-type=2": dial tcp 10.96.1.2:7070: i/o timeout`, "dial tcp 10.96.1.2:7070: i/o timeout"},
+		"no name":              {cutOff, `Get "http://s3:7070/portal?list-type=2": dial tcp: lookup s3: i/o timeout`, ""},
+		"no server":            {cutOff, `Get "http://s3:7070/portal?list-type=2": dial tcp 10.96.1.2:7070: connect: connection refused`, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

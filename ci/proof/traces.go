@@ -37,54 +37,45 @@ func (s *Session) untraced(ctx context.Context) (string, error) {
 	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
-	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
-		return "", err
-	}
-	if err := pause(ctx, batched); err != nil {
-		return "", err
-	}
-	spans, err := s.collected(ctx)
-	if err != nil {
-		return "", err
-	}
-	if len(spans) > 0 {
-		return "", fmt.Errorf("without tracing the collector has %d spans, the first %+v", len(spans), spans[0])
+	if err := s.unheard(ctx); err != nil {
+		return "", fmt.Errorf("without tracing %w", err)
 	}
 	return fmt.Sprintf("%s has no span %s after a request to %s", manifests.Images(applied)[0], batched, traced), nil
+}
+
+// unheard makes a request, and says whether the collector has no span then.
+func (s *Session) unheard(ctx context.Context) error {
+	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
+		return err
+	}
+	if err := pause(ctx, batched); err != nil {
+		return err
+	}
+	spans, err := s.collected(ctx)
+	if err == nil && len(spans) > 0 {
+		err = fmt.Errorf("the collector has %d spans, the first %+v", len(spans), spans[0])
+	}
+	return err
+}
+
+// tracingValues are those of a portal that sends the collector every trace.
+func tracingValues() map[string]any {
+	return map[string]any{"tracing": map[string]any{"enabled": true, "endpoint": "http://collector." + tracingNamespace + ":4318", "ratio": 1}}
 }
 
 // traces has a request to the API arrive at the collector, as a span with its route, by whose trace the backend's log knows
 // the request as well.
 func (s *Session) traces(ctx context.Context) (string, error) {
-	if err := s.shape(ctx, "test: trace requests", map[string]any{"tracing": map[string]any{
-		"enabled": true, "endpoint": "http://collector." + tracingNamespace + ":4318", "ratio": 1,
-	}}); err != nil {
+	if err := s.shape(ctx, "test: trace requests", tracingValues()); err != nil {
 		return "", err
 	}
 	if _, err := s.served(ctx); err != nil {
 		return "", err
 	}
-	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
+	found, took, err := s.heard(ctx)
+	if err != nil {
 		return "", err
 	}
-	began := time.Now()
-	var found record
-	if err := until(ctx, arrives, func(ctx context.Context) error {
-		spans, err := s.collected(ctx)
-		if err != nil {
-			return err
-		}
-		for _, sp := range spans {
-			if sp.Service == application && sp.Kind == "Server" && sp.Attributes["url.path"] == traced {
-				found = sp
-				return nil
-			}
-		}
-		return fmt.Errorf("none of the collector's %d spans is of %s and a request to %s", len(spans), application, traced)
-	}); err != nil {
-		return "", err
-	}
-	took := time.Since(began)
 	route := found.Attributes["http.route"]
 	if !strings.HasPrefix(route, "/api/catalog") {
 		return "", fmt.Errorf("the span of %s has the route %q", traced, route)
@@ -102,6 +93,28 @@ func (s *Session) traces(ctx context.Context) (string, error) {
 	}
 	return fmt.Sprintf("a request to %s is the span %q of the service %s with the route %s, at the collector %.1f s later; the backend's log has its trace %s",
 		traced, found.Name, found.Service, route, took.Seconds(), found.Trace), nil
+}
+
+// heard makes a request, and gives its span at the collector and how long that took to be there.
+func (s *Session) heard(ctx context.Context) (found record, took time.Duration, err error) {
+	if _, err := request(ctx, http.MethodGet, s.Ingress+traced, s.token, nil); err != nil {
+		return record{}, 0, err
+	}
+	began := time.Now()
+	err = until(ctx, arrives, func(ctx context.Context) error {
+		spans, err := s.collected(ctx)
+		if err != nil {
+			return err
+		}
+		for _, sp := range spans {
+			if sp.Service == application && sp.Kind == "Server" && sp.Attributes["url.path"] == traced {
+				found = sp
+				return nil
+			}
+		}
+		return fmt.Errorf("none of the collector's %d spans is of %s and a request to %s", len(spans), application, traced)
+	})
+	return found, time.Since(began), err
 }
 
 // collected are the spans in the collector's log.

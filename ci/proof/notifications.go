@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/backstage-gitops/backstage-gitops/ci/environments"
 	"github.com/backstage-gitops/backstage-gitops/ci/sync"
@@ -62,6 +63,7 @@ func (s *Session) notified(ctx context.Context) (string, error) {
 		return "", err
 	}
 	st := stage{Environment: checkout.Environments[0], digest: s.Digest}
+	s.platform.stages = []stage{st}
 	if err := s.place(ctx, st.Namespace, false); err != nil {
 		return "", err
 	}
@@ -80,7 +82,6 @@ func (s *Session) notified(ctx context.Context) (string, error) {
 	if _, err := s.fromList(fmt.Appendf(nil, subscribed, st.Name)).Apply(ctx, s.Client); err != nil {
 		return "", err
 	}
-	s.platform.stages = []stage{st}
 	if _, err := s.stands(ctx, st, revision, s.Timeout); err != nil {
 		return "", err
 	}
@@ -121,14 +122,19 @@ func (s *Session) notifiedOfFailure(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.controllers(ctx, "argocd-notifications-controller", 0); err != nil {
-		return "", err
-	}
-	if err := s.clear(ctx); err != nil {
+	if err := s.unsubscribe(ctx); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("the webhook is told of %s: %s at %.12s, %q; then the ApplicationSet, %s and the controller were taken away",
 		got.application, got.phase, got.revision, got.message, st.Name), nil
+}
+
+// unsubscribe takes away what was made for notifications, as far as it is there.
+func (s *Session) unsubscribe(ctx context.Context) error {
+	if _, err := s.controllers(ctx, "argocd-notifications-controller", 0); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return s.clear(ctx)
 }
 
 // hears waits until the webhook was told of an operation, and then sees that it is told of no other Application.

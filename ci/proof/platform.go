@@ -101,7 +101,7 @@ var features = []Feature{
 	{Name: "notifications", Components: []string{"argocd-notifications", "collector"}, steps: []part{
 		{"who has subscribed is told of a sync that succeeded", (*Session).notified},
 		{"and of one that failed", (*Session).notifiedOfFailure},
-	}},
+	}, clear: (*Session).unsubscribe},
 	{Name: "external-secrets", Components: []string{"external-secrets"}, steps: []part{
 		{"the External Secrets Operator has a store", (*Session).store},
 		{"a Secret is filled from the store, and follows it", (*Session).filled},

@@ -227,6 +227,8 @@ func TestDaggerwSets(t *testing.T) {
 		"features":                    {"call e2e --features=hpa,metrics --workers 0", "core cluster postgres", "up --set cluster,postgres,metrics-server,prometheus\n", "up --set metrics-server,prometheus\n"},
 		"features, a bucket":          {"call e2e --features s3", "core cluster", "up --set cluster,postgres,s3\n", "up --set postgres,s3\n"},
 		"features, traces":            {"call e2e --features traces", "core cluster", "up --set cluster,otel\n", "up --set otel\n"},
+		"features, notifications":     {"call e2e --features notifications", "core cluster", "up --set cluster,otel\n", "up --set otel\n"},
+		"features, policies":          {"call e2e --features networkpolicy", "core cluster", "up --set cluster,postgres,flannel,calico,s3,otel\n", "up --set postgres,flannel,calico,s3,otel\n"},
 		"features, external secrets":  {"call e2e --features=external-secrets", "core cluster", "up --set cluster,external-secrets\n", "up --set external-secrets\n"},
 		"features, one by one":        {"call e2e --features tls --features postgres", "core cluster postgres", "up --set cluster,postgres,cert-manager\n", "up --set cert-manager\n"},
 		"all features":                {"call e2e --workers 2 --features all", "core cluster flannel postgres", "up --set cluster,flannel,postgres,cert-manager,metrics-server,flannel,calico,prometheus,s3,otel,external-secrets\n", "up --set cert-manager,metrics-server,calico,prometheus,s3,otel,external-secrets\n"},

@@ -123,13 +123,14 @@ func setAside(dir, feature string) error {
 
 // states reads a file of a cluster's state in a folder of logs, and those of this name that were set aside there.
 func states(dir, file string) ([][]byte, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*"+file))
+	// By its name alone: a folder's may have the characters of a pattern.
+	names, err := fs.Glob(os.DirFS(dir), "*"+file)
 	if err != nil {
 		return nil, err
 	}
 	var all [][]byte
 	for _, name := range names {
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}

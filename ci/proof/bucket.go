@@ -85,14 +85,7 @@ func (s *Session) backupToBucket(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if _, err := s.dump(ctx, "bucket"); err != nil {
-		return "", err
-	}
-	list, err := s.rclone(ctx, listBucket)
-	if err != nil {
-		return "", err
-	}
-	size, err := inBucket(list, "bucket:"+bucket+"/", bucketFolder+"/"+s.platform.dump, old, stay)
+	size, list, err := s.dumpToBucket(ctx, "bucket", old, stay)
 	if err != nil {
 		return "", err
 	}
@@ -100,15 +93,33 @@ func (s *Session) backupToBucket(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	after, err := s.rclone(ctx, listBucket)
-	if err != nil {
-		return "", err
-	}
-	if after != list {
-		return "", fmt.Errorf("a backup with a wrong key changed the bucket from %q to %q", list, after)
+	if err := s.bucketStays(ctx, list); err != nil {
+		return "", fmt.Errorf("a backup with a wrong key: %w", err)
 	}
 	return fmt.Sprintf("%s. %s of %s bytes is in the bucket, the oldest dump is removed, a newer one, another file and another folder's dump stay; with a wrong key the Job fails: %s",
 		kept, s.platform.dump, size, refused), nil
+}
+
+// dumpToBucket runs the chart's backup once, as a Job of this name, and gives the size of its dump and the bucket's list, from
+// which something is gone and where other things stay.
+func (s *Session) dumpToBucket(ctx context.Context, job, gone string, stay []string) (size, list string, err error) {
+	if _, err := s.dump(ctx, job); err != nil {
+		return "", "", err
+	}
+	if list, err = s.rclone(ctx, listBucket); err != nil {
+		return "", "", err
+	}
+	size, err = inBucket(list, "bucket:"+bucket+"/", bucketFolder+"/"+s.platform.dump, gone, stay)
+	return size, list, err
+}
+
+// bucketStays refuses a bucket whose list is another than it was.
+func (s *Session) bucketStays(ctx context.Context, list string) error {
+	after, err := s.rclone(ctx, listBucket)
+	if err == nil && after != list {
+		err = fmt.Errorf("the bucket has changed from %q to %q", list, after)
+	}
+	return err
 }
 
 // inBucket reads in a list, NAME SIZE a line, the size of what was put into a bucket, and refuses a list that still has what

@@ -41,17 +41,7 @@ func nameOf(st stage) string { return application + "-" + st.Name }
 
 // environments has three of them deployed by one ApplicationSet, each with an image of its own.
 func (s *Session) environments(ctx context.Context) (string, error) {
-	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
-		return "", err
-	}
-	controller, err := s.applicationSets(ctx, 1)
-	if err != nil {
-		return "", err
-	}
-	if err := s.started(ctx, controller); err != nil {
-		return "", err
-	}
-	checkout, err := environments.Read(s.repository.dir)
+	checkout, err := s.listed(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -114,6 +104,22 @@ func (s *Session) environments(ctx context.Context) (string, error) {
 		shown = append(shown, fmt.Sprintf("%s is %s and %s with %s (%.19s)", st.Name, result.Sync, result.Health, st.tag, st.digest))
 	}
 	return strings.Join(shown, "; "), nil
+}
+
+// listed has the charts as they were released and the controller of ApplicationSets run, and gives the checkout's
+// environments.
+func (s *Session) listed(ctx context.Context) (*environments.Checkout, error) {
+	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
+		return nil, err
+	}
+	controller, err := s.applicationSets(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.started(ctx, controller); err != nil {
+		return nil, err
+	}
+	return environments.Read(s.repository.dir)
 }
 
 // fromList is charts/gitops as Argo CD deploys it, with more values above the chart's own.

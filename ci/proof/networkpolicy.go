@@ -153,12 +153,8 @@ func (s *Session) flowsBeyond(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	after, err := s.rclone(ctx, listBucket)
-	if err != nil {
-		return "", err
-	}
-	if after != before {
-		return "", fmt.Errorf("a backup that the policies keep from the bucket changed it from %q to %q", before, after)
+	if err := s.bucketStays(ctx, before); err != nil {
+		return "", fmt.Errorf("a backup that the policies keep from the bucket: %w", err)
 	}
 	if _, err := s.served(ctx); err != nil {
 		return "", err
@@ -173,14 +169,7 @@ func (s *Session) flowsBeyond(ctx context.Context) (string, error) {
 	if err := s.letOut(ctx, theCollector, elsewhere, theBucket); err != nil {
 		return "", fmt.Errorf("where both are to be where they are: %w", err)
 	}
-	if _, err := s.dump(ctx, "let-out"); err != nil {
-		return "", err
-	}
-	list, err := s.rclone(ctx, listBucket)
-	if err != nil {
-		return "", err
-	}
-	size, err := inBucket(list, "bucket:"+bucket+"/", bucketFolder+"/"+s.platform.dump, "", nil)
+	size, _, err := s.dumpToBucket(ctx, "let-out", "", nil)
 	if err != nil {
 		return "", err
 	}

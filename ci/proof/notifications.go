@@ -13,7 +13,6 @@ import (
 	"go.yaml.in/yaml/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/backstage-gitops/backstage-gitops/ci/environments"
 	"github.com/backstage-gitops/backstage-gitops/ci/sync"
 )
 
@@ -48,17 +47,7 @@ func (s *Session) notified(ctx context.Context) (string, error) {
 	if _, err := s.apply(ctx, notificationsManifest); err != nil {
 		return "", err
 	}
-	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
-		return "", err
-	}
-	controller, err := s.applicationSets(ctx, 1)
-	if err != nil {
-		return "", err
-	}
-	if err := s.started(ctx, controller); err != nil {
-		return "", err
-	}
-	checkout, err := environments.Read(s.repository.dir)
+	checkout, err := s.listed(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -242,7 +242,7 @@ func (m *BackstageGitops) attestProgram() *dagger.File {
 		Exclude: []string{"**/*_test.go", "**/*.md"},
 	})).
 		WithWorkdir("ci/attest").
-		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/program", "./cmd/attest"}).
+		WithExec([]string{"go", "build", "-ldflags", "-s -w", "-o", "/program", "./cmd/attest"}).
 		File("/program")
 }
 

@@ -42,12 +42,11 @@ func (c *Chart) Lint(ctx context.Context,
 //
 // +check
 func (c *Chart) Test(ctx context.Context) error {
-	_, err := goContainer(c.Checkout.Filter(dagger.DirectoryFilterOpts{Include: []string{"charts", "ci/charttest"}})).
-		WithWorkdir("ci/charttest").
-		WithExec([]string{"go", "vet", "."}).
-		WithExec([]string{"go", "test", "-count=1", "."}).
-		Sync(ctx)
-	return err
+	return goTested(ctx, c.Toolbox.File("/usr/local/bin/gitops"),
+		goContainer(c.Checkout.Filter(dagger.DirectoryFilterOpts{Include: []string{"charts", "ci/charttest"}})).
+			WithWorkdir("ci/charttest"),
+		// Go's cache does not know of files outside of the module.
+		"-count=1")
 }
 
 // Render the chart's manifests as a YAML stream.

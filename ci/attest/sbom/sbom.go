@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/CycloneDX/cyclonedx-go"
@@ -77,11 +78,35 @@ func Make(ctx context.Context, i Image) (_ *Documents, err error) {
 		WithoutFiles().
 		// RPM's databases want SQLite; the image is Debian's.
 		WithCatalogerSelection(cataloging.NewSelectionRequest().WithRemovals("rpm-db-cataloger"))
-	found, err := syft.CreateSBOM(ctx, source, config)
+	licenses, err := licenseScanner()
+	if err != nil {
+		return nil, fmt.Errorf("list the image's packages: %w", err)
+	}
+	found, err := syft.CreateSBOM(scanning{ctx, licenses}, source, config)
 	if err != nil {
 		return nil, fmt.Errorf("list the image's packages: %w", err)
 	}
 	return i.write(found)
+}
+
+// licenseScanner is a context with syft's scanner of licenses, one for the whole process: to compile the texts that it
+// knows into one automaton takes longer than all else that is done for an image.
+var licenseScanner = sync.OnceValues(func() (context.Context, error) {
+	return syft.SetContextLicenseScanner(context.Background(), cataloging.DefaultLicenseConfig())
+})
+
+// scanning is a context that has values of another one besides its own.
+type scanning struct {
+	context.Context
+	besides context.Context
+}
+
+// Value is the context's own, or else the other's.
+func (s scanning) Value(key any) any {
+	if own := s.Context.Value(key); own != nil {
+		return own
+	}
+	return s.besides.Value(key)
 }
 
 func (i Image) write(found *sbom.SBOM) (*Documents, error) {

@@ -220,47 +220,59 @@ func TestScripts(t *testing.T) {
 
 // The drain of a node sends TERM, and the runtime the image's own stop signal, which is INT. A first process that handles
 // neither holds the pod until it is killed.
-func TestReloadEndsWhenTold(t *testing.T) {
+func TestEndsWhenTold(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		t.Run(signal.String(), func(t *testing.T) {
-			t.Parallel()
-			bin := t.TempDir()
-			// The pause says that it has begun, and has no end of its own.
-			pause := "#!/bin/sh\necho pausing\nexec tail -f /dev/null\n"
-			if err := os.WriteFile(filepath.Join(bin, "sleep"), []byte(pause), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "sh", filepath.Join(dir, "files", "reload.sh"))
-			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			// What is left of it would hold the pipe.
-			end := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-			defer context.AfterFunc(ctx, end)()
-			defer end()
-			if line, err := bufio.NewReader(out).ReadString('\n'); line != "pausing\n" {
-				t.Fatalf("%q, %v", line, err)
-			}
-			if err := cmd.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			// The pause holds the pipe: that it closes says that the pause has ended too.
-			if _, err := io.Copy(io.Discard, out); err != nil {
-				t.Error(err)
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("%v, want the end with code 0", err)
-			}
-		})
+	for script, c := range map[string]struct {
+		// tool is what the script waits for, and code that of its end.
+		tool string
+		code int
+	}{
+		"reload.sh": {"sleep", 0},
+		"dump.sh":   {"pg_dump", 143},
+	} {
+		for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+			t.Run(script+" "+signal.String(), func(t *testing.T) {
+				t.Parallel()
+				bin, backups := t.TempDir(), t.TempDir()
+				// The tool says that it has begun, as a dump with a part of it, and has no end of its own.
+				tool := "#!/bin/sh\ncase $4 in --file=*) echo part > \"${4#--file=}\" ;; esac\necho begun\nexec tail -f /dev/null\n"
+				if err := os.WriteFile(filepath.Join(bin, c.tool), []byte(tool), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, "sh", filepath.Join(dir, "files", script))
+				cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "BACKUP_DIR=" + backups}
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				// What is left of it would hold the pipe.
+				end := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+				defer context.AfterFunc(ctx, end)()
+				defer end()
+				if line, err := bufio.NewReader(out).ReadString('\n'); line != "begun\n" {
+					t.Fatalf("%q, %v", line, err)
+				}
+				if err := cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+				// The tool holds the pipe: that it closes says that the tool has ended too.
+				if _, err := io.Copy(io.Discard, out); err != nil {
+					t.Error(err)
+				}
+				if err := cmd.Wait(); cmd.ProcessState.ExitCode() != c.code {
+					t.Errorf("%v, want the end with code %d", err, c.code)
+				}
+				if left, err := os.ReadDir(backups); err != nil || len(left) > 0 {
+					t.Errorf("it leaves %v, %v", left, err)
+				}
+			})
+		}
 	}
 }
 

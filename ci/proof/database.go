@@ -243,6 +243,10 @@ func (s *Session) dump(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// Another run of it would find it done.
+	if err := s.remove(ctx, job); err != nil {
+		return "", err
+	}
 	if s.platform.dump = dumped.FindString(said); s.platform.dump == "" {
 		return "", fmt.Errorf("the backup names no dump: %s", said)
 	}
@@ -284,11 +288,8 @@ func (s *Session) backupFails(ctx context.Context, name string, why *regexp.Rege
 		return "", err
 	}
 	said, err := s.runJob(ctx, job, corev1.PodFailed)
-	if err != nil {
-		return "", err
-	}
-	// What later steps tell of a failure would name it.
-	if err := s.remove(ctx, job); err != nil {
+	// What later steps tell of a failure would name it, and one that hangs would run beside them.
+	if err := errors.Join(err, s.remove(context.WithoutCancel(ctx), job)); err != nil {
 		return "", err
 	}
 	told := why.FindString(said)

@@ -276,18 +276,14 @@ func (s *Session) retire(ctx context.Context) (string, error) {
 // clear takes the ApplicationSet with its project away, then the environments, and stops the controller: as far as they are
 // there.
 func (s *Session) clear(ctx context.Context) error {
-	if err := sync.Delete(ctx, s.Client, sync.DefaultNamespace, portal, s.Timeout); err != nil {
-		return err
-	}
+	deleted := sync.Delete(ctx, s.Client, sync.DefaultNamespace, portal, s.Timeout)
 	var namespaces []string
 	for _, st := range s.platform.stages {
 		namespaces = append(namespaces, st.Namespace)
 	}
-	if err := s.vacate(ctx, namespaces...); err != nil {
-		return err
-	}
-	_, err := s.applicationSets(ctx, 0)
-	return err
+	vacated := s.vacate(ctx, namespaces...)
+	_, stopped := s.applicationSets(ctx, 0)
+	return errors.Join(deleted, vacated, stopped)
 }
 
 // vacate removes namespaces with all that is in them, as far as they are there.

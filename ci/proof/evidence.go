@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,8 +99,8 @@ func blamed(phases []Phase) []Phase {
 // logsDir is the folder of the cluster's logs beside a proof.
 const logsDir = "logs"
 
-// keepLogs gathers the cluster's logs of a feature before what it made is taken away. Those of the cluster's end, which go to
-// the same folder, have what is still there anew, and its state under the names that this one does not use.
+// keepLogs gathers the cluster's logs of a feature before what it made is taken away. Those of the cluster's end go to the same
+// folder: they write the logs of what is still there anew, and the files of the cluster's state, which get other names here.
 func (s *Session) keepLogs(ctx context.Context, feature string) error {
 	if s.Cluster == "" {
 		return nil
@@ -176,9 +177,11 @@ func readLogs(dir string) (logged, error) {
 		}
 		l.problems = append(l.problems, problems...)
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, cluster.EventsFile)); err == nil {
-		l.events = warnings(string(text))
+	events, err := states(dir, cluster.EventsFile)
+	if err != nil {
+		return l, fmt.Errorf("the logs: %w", err)
 	}
+	l.events = warnings(string(bytes.Join(events, nil)))
 	var names []string
 	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".log" {

@@ -188,17 +188,22 @@ func TestReadLogsOfWhatWasTakenAway(t *testing.T) {
 	write(log, "2026-11-30T12:00:00Z stderr F the last words\n")
 	write(cluster.ProblemsFile, `[{"kind":"Pod","namespace":"backstage-dev","name":"backstage-1","reason":"CrashLoopBackOff","message":"it crashes"}]`)
 	write(cluster.MissingFile, "a node's logs\n")
+	write(cluster.EventsFile, "12:00:00 Warning FailedScheduling Pod backstage-dev/backstage-1\n")
 	if err := setAside(filepath.Join(dir, logsDir), "environments"); err != nil {
 		t.Fatal(err)
 	}
 	// As the cluster's end has them.
 	write(cluster.ProblemsFile, "[]")
+	write(cluster.EventsFile, "12:00:01 Warning Unhealthy Pod backstage-system/backstage-1\n")
 	got, err := readLogs(filepath.Join(dir, logsDir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(got.problems) != 1 || len(got.logs) != 1 || got.logs[0].Name != log || !got.logs[0].Open {
 		t.Errorf("the problems are %+v, the logs %+v", got.problems, got.logs)
+	}
+	if !strings.Contains(got.events, "FailedScheduling") || !strings.Contains(got.events, "Unhealthy") {
+		t.Errorf("the events are %q", got.events)
 	}
 	p, err := Gather(dir, Release{Branch: "main"}, Run{Failure: "a step failed"})
 	if err != nil || !slices.Equal(p.Run.Missing, []string{"a node's logs"}) {

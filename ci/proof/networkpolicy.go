@@ -102,22 +102,16 @@ func beyondValues(policy map[string]any, backups, traces string) map[string]any 
 }
 
 // policedBeyond has the policies let backups out to the bucket and traces to the collector where the values say that these
-// are there, and nowhere else. The collector goes at the end: who comes later wants one that has heard nothing.
+// are there, and nowhere else: with values that say that both are where a listener is, and with those that say where they
+// are.
 func (s *Session) policedBeyond(ctx context.Context) (string, error) {
 	if !s.platform.enforcing {
 		return "", &notHere{"no CNI that enforces NetworkPolicy, as the step before says"}
 	}
-	shown, err := s.flowsBeyond(ctx)
-	return shown, errors.Join(err, s.vacate(ctx, tracingNamespace))
-}
-
-// flowsBeyond tries the flows to bucket and collector: with values that say that both are where a listener is, and with those
-// that say where they are.
-func (s *Session) flowsBeyond(ctx context.Context) (string, error) {
 	if _, err := s.serveBucket(ctx); err != nil {
 		return "", err
 	}
-	if _, err := s.runs(ctx, collectorManifest); err != nil {
+	if _, err := s.newCollector(ctx); err != nil {
 		return "", err
 	}
 	prod, err := s.lastEnvironment()

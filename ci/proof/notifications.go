@@ -28,6 +28,8 @@ notifications:
   on-sync-failed: {collector: ""}
 `
 
+const notificationsController = "argocd-notifications-controller"
+
 // untold is how long nobody is told of an Application that has no subscription. Who has one is told within a second or two.
 const untold = 10 * time.Second
 
@@ -42,6 +44,14 @@ func (s *Session) notified(ctx context.Context) (string, error) {
 	}
 	images, err := s.install(ctx, "argocd-notifications")
 	if err != nil {
+		return "", err
+	}
+	// In a cluster where this was shown before it was stopped at the end.
+	controller, err := s.controllers(ctx, notificationsController, 1)
+	if err != nil {
+		return "", err
+	}
+	if err := s.started(ctx, controller); err != nil {
 		return "", err
 	}
 	if _, err := s.apply(ctx, notificationsManifest); err != nil {
@@ -120,10 +130,11 @@ func (s *Session) notifiedOfFailure(ctx context.Context) (string, error) {
 
 // unsubscribe takes away what was made for notifications, as far as it is there.
 func (s *Session) unsubscribe(ctx context.Context) error {
-	if _, err := s.controllers(ctx, "argocd-notifications-controller", 0); err != nil && !apierrors.IsNotFound(err) {
-		return err
+	_, err := s.controllers(ctx, notificationsController, 0)
+	if apierrors.IsNotFound(err) {
+		err = nil
 	}
-	return s.clear(ctx)
+	return errors.Join(err, s.clear(ctx))
 }
 
 // hears waits until the webhook was told of an operation, and then sees that it is told of no other Application.

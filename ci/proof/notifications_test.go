@@ -90,12 +90,19 @@ func TestNotifications(t *testing.T) {
 	}
 	const said = "one or more \"tasks\"\nare not valid"
 	var made strings.Builder
-	if err := body.Execute(&made, map[string]any{"app": map[string]any{
-		"metadata": map[string]any{"name": "backstage-dev"},
-		"status":   map[string]any{"operationState": map[string]any{"phase": "Failed", "message": said, "syncResult": map[string]any{"revision": "1"}}},
-	}}); err != nil {
-		t.Fatal(err)
+	told := func(operation map[string]any) {
+		t.Helper()
+		made.Reset()
+		if err := body.Execute(&made, map[string]any{"app": map[string]any{"metadata": map[string]any{"name": "backstage-dev"}, "status": map[string]any{"operationState": operation}}}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	// One that failed before there was a revision.
+	told(map[string]any{"phase": "Error", "message": said})
+	if !json.Valid([]byte(made.String())) {
+		t.Errorf("%s is no JSON", made.String())
+	}
+	told(map[string]any{"phase": "Failed", "message": said, "syncResult": map[string]any{"revision": "1"}})
 	var logs struct {
 		ResourceLogs []struct {
 			ScopeLogs []struct {

@@ -22,9 +22,11 @@ func TestExecute(t *testing.T) {
 	cases := map[string]struct {
 		steps  func(*[]string) []step
 		strict bool
-		ran    []string
-		err    string
-		lacks  []string
+		// interrupted ends the run in its first step.
+		interrupted bool
+		ran         []string
+		err         string
+		lacks       []string
 	}{
 		"all is well": {
 			steps: func(l *[]string) []step { return []step{did(l, "a", "", nil), did(l, "b", "x", nil)} },
@@ -50,13 +52,30 @@ func TestExecute(t *testing.T) {
 			steps:  func(l *[]string) []step { return []step{did(l, "a", "x", lack), did(l, "b", "x", nil)} },
 			strict: true, ran: []string{"a"}, err: "a: it cannot be shown here: no network that enforces",
 		},
+		"nothing begins in a run that is interrupted": {
+			steps:       func(l *[]string) []step { return []step{did(l, "a", "x", context.Canceled), did(l, "b", "y", nil)} },
+			interrupted: true, ran: []string{"a"}, err: "a: context canceled",
+		},
+		"nor is it proven": {
+			steps:       func(l *[]string) []step { return []step{did(l, "a", "x", nil), did(l, "b", "y", nil)} },
+			interrupted: true, ran: []string{"a"}, err: `before "b": context canceled`,
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var ran []string
 			p := &Proof{}
-			err := p.execute(t.Context(), c.steps(&ran), c.strict)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			steps := c.steps(&ran)
+			if first := steps[0].run; c.interrupted {
+				steps[0].run = func(ctx context.Context) (string, error) {
+					cancel()
+					return first(ctx)
+				}
+			}
+			err := p.execute(ctx, steps, c.strict)
 			if !slices.Equal(ran, c.ran) || text(err) != c.err || !slices.Equal(p.NotProvenHere, c.lacks) || len(p.Steps) != len(ran) {
 				t.Errorf("ran %q with %q, not here %q, %d steps; want %q with %q, not here %q", ran, text(err), p.NotProvenHere, len(p.Steps), c.ran, c.err, c.lacks)
 			}

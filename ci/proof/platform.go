@@ -28,8 +28,8 @@ type Feature struct {
 	Workers int `json:"workers,omitempty"`
 
 	steps []part
-	// clear takes away what would be in the way of other features; nil: nothing is. The last step leaves nothing of it: it is
-	// for one that failed.
+	// clear takes away what would be in the way of other features; nil: nothing is. It is called when a step failed: the last
+	// step clears by itself.
 	clear func(*Session, context.Context) error
 }
 
@@ -167,18 +167,23 @@ func (p *platform) close() error {
 	return p.web.close()
 }
 
-// attempt runs a step of a feature. One that fails leaves nothing in the way of other features, but its evidence.
-func (s *Session) attempt(ctx context.Context, f Feature, run func(*Session, context.Context) (string, error)) (string, error) {
+// attempt runs a step of a feature. One that fails leaves nothing in the way of other features, but its evidence, which keep
+// is for.
+func (s *Session) attempt(ctx context.Context, f Feature, run func(*Session, context.Context) (string, error), keep func(ctx context.Context, feature string) error) (string, error) {
 	shown, err := run(s, ctx)
 	if err == nil || f.clear == nil {
 		return shown, err
 	}
 	// Also of a run that was interrupted.
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	detached := context.WithoutCancel(ctx)
+	keeping, cancel := context.WithTimeout(detached, s.Timeout)
 	defer cancel()
-	if e := s.keepLogs(limited, f.Name); e != nil {
+	if e := keep(keeping, f.Name); e != nil {
 		slog.Warn("no logs of "+f.Name, "error", e)
 	}
+	// One thing of it that does not go in time leaves the others theirs.
+	limited, cancel := context.WithTimeout(detached, 2*s.Timeout)
+	defer cancel()
 	if e := f.clear(s, limited); e != nil {
 		err = fmt.Errorf("%w; and what %s made is not taken away: %w", err, f.Name, e)
 	}

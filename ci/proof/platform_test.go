@@ -74,30 +74,44 @@ func TestFeatures(t *testing.T) {
 func TestAttempt(t *testing.T) {
 	t.Parallel()
 	broken, stuck := errors.New("broken"), errors.New("stuck")
+	both := []string{"keep logs of some", "clear"}
 	cases := map[string]struct {
 		run         error
 		interrupted bool
 		// leaves says that the feature clears nothing away; clear is how that ends.
-		leaves  bool
-		clear   error
-		cleared bool
-		want    string
+		leaves bool
+		clear  error
+		// keep is how the keeping of logs ends.
+		keep error
+		// then is what comes after the failure, in its order.
+		then []string
+		want string
 	}{
 		"shown":                      {},
-		"failed":                     {run: broken, cleared: true, want: "broken"},
-		"interrupted":                {run: context.Canceled, interrupted: true, cleared: true, want: "context canceled"},
+		"failed":                     {run: broken, then: both, want: "broken"},
+		"failed, and no logs":        {run: broken, keep: stuck, then: both, want: "broken"},
+		"interrupted":                {run: context.Canceled, interrupted: true, then: both, want: "context canceled"},
 		"failed, nothing in the way": {run: broken, leaves: true, want: "broken"},
-		"failed, and stays":          {run: broken, cleared: true, clear: stuck, want: "broken; and what some made is not taken away: stuck"},
+		"failed, and stays":          {run: broken, then: both, clear: stuck, want: "broken; and what some made is not taken away: stuck"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			cleared := false
+			var then []string
+			in := func(ctx context.Context, what string) {
+				if _, bounded := ctx.Deadline(); !bounded || ctx.Err() != nil {
+					what += ", without a time of its own"
+				}
+				then = append(then, what)
+			}
+			keep := func(ctx context.Context, feature string) error {
+				in(ctx, "keep logs of "+feature)
+				return c.keep
+			}
 			f := Feature{Name: "some", clear: func(_ *Session, ctx context.Context) error {
-				_, bounded := ctx.Deadline()
-				cleared = bounded && ctx.Err() == nil
+				in(ctx, "clear")
 				return c.clear
 			}}
 			if c.leaves {
@@ -107,9 +121,9 @@ func TestAttempt(t *testing.T) {
 				cancel()
 			}
 			s := &Session{Timeout: time.Minute}
-			shown, err := s.attempt(ctx, f, func(*Session, context.Context) (string, error) { return "seen", c.run })
-			if text(err) != c.want || !errors.Is(err, c.run) || cleared != c.cleared || c.run == nil && shown != "seen" {
-				t.Errorf("got %q, %v, cleared away: %t", shown, err, cleared)
+			shown, err := s.attempt(ctx, f, func(*Session, context.Context) (string, error) { return "seen", c.run }, keep)
+			if text(err) != c.want || !errors.Is(err, c.run) || !slices.Equal(then, c.then) || c.run == nil && shown != "seen" {
+				t.Errorf("got %q, %v, then %q", shown, err, then)
 			}
 		})
 	}

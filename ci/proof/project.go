@@ -84,7 +84,10 @@ func (s *Session) kept(ctx context.Context, i intruder) error {
 		}
 		return nil
 	})
-	return errors.Join(refused, s.absent(ctx, i), s.forget(ctx, i))
+	// It goes also where the run is interrupted.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	return errors.Join(refused, s.absent(ctx, i), s.forget(limited, i))
 }
 
 // forget deletes an intruder without what it deployed, which is nothing: Argo CD would first try its operation to the end.

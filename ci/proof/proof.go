@@ -40,7 +40,7 @@ type Session struct {
 	Ingress, NodePort string
 	// Browser is the address of the browser's DevTools, such as http://browser:9222.
 	Browser string
-	// Out is the folder for what a proof leaves: the screenshot.
+	// Out is the folder for what a proof leaves: the screenshot, and logs that had to be kept before the end.
 	Out string
 	// Timeout is how long one sync may take.
 	Timeout time.Duration
@@ -171,7 +171,7 @@ func (s *Session) plan() ([]step, error) {
 	}
 	for _, sc := range optional {
 		for _, shows := range sc.steps {
-			steps = append(steps, step{name: shows.name, scenario: sc.Name, run: func(ctx context.Context) (string, error) { return s.attempt(ctx, sc, shows.run) }})
+			steps = append(steps, step{name: shows.name, scenario: sc.Name, run: func(ctx context.Context) (string, error) { return s.attempt(ctx, sc, shows.run, s.keepLogs) }})
 		}
 	}
 	if s.Cluster != "" && len(wrong)+len(optional) > 0 {
@@ -180,13 +180,17 @@ func (s *Session) plan() ([]step, error) {
 	return steps, nil
 }
 
-// execute runs the steps. One that fails ends its scenario; one of no scenario ends all. It gives the first failure.
+// execute runs the steps. One that fails ends its scenario; one of no scenario ends all, and so does whoever interrupts the
+// run. It gives the first failure.
 func (p *Proof) execute(ctx context.Context, steps []step, strict bool) error {
 	var failure error
 	failed := map[string]bool{}
 	for _, step := range steps {
 		if failed[step.scenario] || failed[""] {
 			continue
+		}
+		if ctx.Err() != nil {
+			return cmp.Or(failure, fmt.Errorf("before %q: %w", step.name, context.Cause(ctx)))
 		}
 		start := time.Now()
 		shown, err := step.run(ctx)

@@ -112,11 +112,7 @@ func (s *Session) listed(ctx context.Context) (*environments.Checkout, error) {
 	if err := s.shape(ctx, "test: the charts as they were released", nil); err != nil {
 		return nil, err
 	}
-	controller, err := s.applicationSets(ctx, 1)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.started(ctx, controller); err != nil {
+	if err := s.startController(ctx, applicationSetsController); err != nil {
 		return nil, err
 	}
 	return environments.Read(s.repository.dir)
@@ -282,7 +278,7 @@ func (s *Session) clear(ctx context.Context) error {
 		namespaces = append(namespaces, st.Namespace)
 	}
 	vacated := s.vacate(ctx, namespaces...)
-	_, stopped := s.applicationSets(ctx, 0)
+	_, stopped := s.controllers(ctx, applicationSetsController, 0)
 	return errors.Join(deleted, vacated, stopped)
 }
 
@@ -338,9 +334,19 @@ func (s *Session) stands(ctx context.Context, st stage, revision string, limit t
 	return s.awaited(name, revision, st.digest, limit).Until(ctx, s.Client)
 }
 
-// applicationSets scales the controller of ApplicationSets, which the installation for one Application leaves out.
-func (s *Session) applicationSets(ctx context.Context, replicas int) (*unstructured.Unstructured, error) {
-	return s.controllers(ctx, "argocd-applicationset-controller", replicas)
+// Controllers of Argo CD that the installation for one Application leaves out: they run while a feature wants them.
+const (
+	applicationSetsController = "argocd-applicationset-controller"
+	notificationsController   = "argocd-notifications-controller"
+)
+
+// startController has one of Argo CD's controllers run, and waits until it does.
+func (s *Session) startController(ctx context.Context, name string) error {
+	controller, err := s.controllers(ctx, name, 1)
+	if err != nil {
+		return err
+	}
+	return s.started(ctx, controller)
 }
 
 // controllers scales one of Argo CD's controllers.

@@ -28,8 +28,6 @@ notifications:
   on-sync-failed: {collector: ""}
 `
 
-const notificationsController = "argocd-notifications-controller"
-
 // untold is how long nobody is told of an Application that has no subscription. Who has one is told within a second or two.
 const untold = 10 * time.Second
 
@@ -47,11 +45,7 @@ func (s *Session) notified(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// In a cluster where this was shown before it was stopped at the end.
-	controller, err := s.controllers(ctx, notificationsController, 1)
-	if err != nil {
-		return "", err
-	}
-	if err := s.started(ctx, controller); err != nil {
+	if err := s.startController(ctx, notificationsController); err != nil {
 		return "", err
 	}
 	if _, err := s.apply(ctx, notificationsManifest); err != nil {

@@ -73,7 +73,7 @@ func (m *BackstageGitops) BenchAttest(ctx context.Context,
 func installed(module string) *dagger.File {
 	path, _, _ := strings.Cut(module, "@")
 	return goContainer(dag.Directory()).
-		WithExec([]string{"go", "install", "-trimpath", "-ldflags", "-s -w", module}).
+		WithExec([]string{"go", "install", "-ldflags", "-s -w", module}).
 		WithExec([]string{"cp", "/go/bin/" + path[strings.LastIndex(path, "/")+1:], "/program"}).
 		File("/program")
 }

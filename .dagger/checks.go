@@ -71,9 +71,9 @@ func (m *BackstageGitops) Acceptance(ctx context.Context) error {
 		WithFile("/usr/local/bin/attest", m.attestProgram()).
 		WithFile("/usr/local/bin/fakegithub", m.program("./ci/github/githubtest/cmd/fakegithub")).
 		WithFile("/usr/local/bin/registry", dag.Container().From(registryImage).File("/bin/registry")).
+		WithExec([]string{"go", "vet", "./..."}).
 		WithEnvVariable("ACCEPTANCE_NODE_IMAGE", nodeImage).
 		WithEnvVariable("GITOPS_RUN", time.Now().Format(time.RFC3339Nano)).
-		WithExec([]string{"go", "vet", "./..."}).
 		// Go's own limit is ten minutes, and an image from an empty cache takes most of them.
 		WithExec([]string{"go", "test", "-vet=off", "-count=1", "-timeout=45m", "-v", "./..."}, dagger.ContainerWithExecOpts{ExperimentalPrivilegedNesting: true}).
 		Sync(ctx)
